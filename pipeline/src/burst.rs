@@ -1,0 +1,180 @@
+//! A burst: up to [`MAX_BURST`] items that travel together, because everything in the pipeline is called once
+//! a burst and never once a packet.
+//!
+//! Invariant: a burst never grows past its inline room, so it never touches the heap.
+
+use smallvec::SmallVec;
+
+use crate::mbuf::Mbuf;
+
+/// The most items in one burst.
+pub const MAX_BURST: usize = 64;
+
+/// Items in the order in which they came; packets unless said otherwise.
+///
+/// ```
+/// let mut burst: pipeline::Burst<u32> = pipeline::Burst::new();
+/// for n in 0..64 {
+///     assert!(burst.push(n).is_ok());
+/// }
+/// assert_eq!(burst.push(64), Err(64), "a full burst gives the item back");
+/// ```
+#[derive(Debug)]
+pub struct Burst<T = Mbuf>(SmallVec<[T; MAX_BURST]>);
+
+impl<T> Default for Burst<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Burst<T> {
+    /// An empty burst.
+    #[inline]
+    #[must_use]
+    pub fn new() -> Self {
+        Self(SmallVec::new())
+    }
+
+    /// Items in the burst.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True without items.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Items that still fit.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> usize {
+        MAX_BURST.saturating_sub(self.0.len())
+    }
+
+    /// Puts `item` at the end.
+    ///
+    /// # Errors
+    /// A full burst gives the item back.
+    #[inline(always)]
+    pub fn push(&mut self, item: T) -> Result<(), T> {
+        if self.0.len() < MAX_BURST {
+            self.0.push(item);
+            Ok(())
+        } else {
+            Err(item)
+        }
+    }
+
+    /// Takes the last item.
+    #[inline]
+    pub fn pop(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+
+    /// Takes every item out, in order; what the iterator does not yield is dropped with it.
+    #[inline(always)]
+    pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.0.drain(..)
+    }
+
+    /// Takes the first `count` items out (all, if there are fewer); the rest moves up.
+    #[inline]
+    pub fn drain_front(&mut self, count: usize) -> impl Iterator<Item = T> + '_ {
+        let end = count.min(self.0.len());
+        self.0.drain(..end)
+    }
+
+    /// Moves items from the front of `other` to the end of `self` until one is empty or the other full;
+    /// returns how many moved.
+    #[inline]
+    pub fn take_from(&mut self, other: &mut Self) -> usize {
+        let count = self.room().min(other.len());
+        self.0.extend(other.0.drain(..count));
+        count
+    }
+
+    /// Drops every item.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The items as a slice.
+    #[inline]
+    #[must_use]
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    /// The items as a mutable slice.
+    #[inline]
+    #[must_use]
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+
+    /// The items in order.
+    #[inline]
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// The items in order, mutable.
+    #[inline]
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        self.0.iter_mut()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Burst<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a mut Burst<T> {
+    type Item = &'a mut T;
+    type IntoIter = std::slice::IterMut<'a, T>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(items: std::ops::Range<u32>) -> Burst<u32> {
+        let mut burst = Burst::new();
+        for item in items {
+            burst.push(item).unwrap();
+        }
+        burst
+    }
+
+    #[test]
+    fn taking_from_another_burst_keeps_order_and_stops_when_full() {
+        let mut to = filled(0..40);
+        let mut from = filled(40..80);
+        assert_eq!(to.take_from(&mut from), 24);
+        assert!(to.iter().copied().eq(0..64));
+        assert!(from.iter().copied().eq(64..80));
+    }
+
+    #[test]
+    fn draining_the_front_leaves_the_rest_in_order() {
+        let mut burst = filled(0..10);
+        assert!(burst.drain_front(4).eq(0..4));
+        assert!(burst.iter().copied().eq(4..10));
+        assert_eq!(burst.drain_front(100).count(), 6);
+        assert!(burst.is_empty());
+    }
+}

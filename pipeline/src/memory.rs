@@ -1,0 +1,162 @@
+//! Memory for packet buffers: huge pages where the machine has them, otherwise transparent huge pages,
+//! otherwise plain pages, and a word that says which it was.
+//!
+//! Invariant: a [`Region`] is zeroed when mapped, stays at one address until dropped, and every byte of it is
+//! initialised. It does not hand out parts of itself safely; [`crate::pool`] carves it up.
+
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+
+use memmap2::{Advice, MmapMut, MmapOptions};
+
+/// Bytes in one huge page on x86-64 and on aarch64 with 4 KiB pages.
+pub const HUGE_PAGE: usize = 2 << 20;
+const HUGE_PAGE_BITS: u8 = 21;
+
+/// What kind of pages a region got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Pages from the pool that `vm.nr_hugepages` reserves.
+    HugePages,
+    /// Ordinary pages that the kernel was asked to join into huge ones (`madvise`), and may.
+    TransparentHugePages,
+    /// Ordinary pages.
+    Pages,
+}
+
+impl fmt::Display for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HugePages => "huge pages",
+            Self::TransparentHugePages => "transparent huge pages",
+            Self::Pages => "plain pages",
+        })
+    }
+}
+
+/// One anonymous mapping, rounded up to whole huge pages.
+///
+/// ```
+/// let region = pipeline::memory::Region::map(10_000)?;
+/// assert_eq!(region.len(), pipeline::memory::HUGE_PAGE);
+/// println!("{} bytes in {}", region.len(), region.backing());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Region {
+    map: MmapMut,
+    start: NonNull<u8>,
+    len: usize,
+    backing: Backing,
+}
+
+// SAFETY: the region owns its mapping; `start` points into it and is only an address until a holder of the
+// region's own safe interface (or the pool, under its own rules) uses it.
+unsafe impl Send for Region {}
+// SAFETY: as above; `&Region` gives no access to the bytes.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps at least `bytes` bytes (rounded up to [`HUGE_PAGE`]), trying the best backing first.
+    ///
+    /// # Errors
+    /// The operating system's error when not even plain pages can be mapped.
+    pub fn map(bytes: usize) -> io::Result<Self> {
+        let too_large =
+            || io::Error::new(io::ErrorKind::OutOfMemory, "packet memory larger than the address space");
+        let len = bytes.max(1).checked_next_multiple_of(HUGE_PAGE).ok_or_else(too_large)?;
+        if let Ok(map) = MmapOptions::new().len(len).huge(Some(HUGE_PAGE_BITS)).populate().map_anon() {
+            return Self::over(map, len, Backing::HugePages);
+        }
+        let padded = len.checked_add(HUGE_PAGE).ok_or_else(too_large)?;
+        let map = MmapOptions::new().len(padded).map_anon()?;
+        let backing = match map.advise(Advice::HugePage) {
+            Ok(()) if transparent_huge_pages_enabled() => Backing::TransparentHugePages,
+            _ => Backing::Pages,
+        };
+        Self::over(map, len, backing)
+    }
+
+    fn over(mut map: MmapMut, len: usize, backing: Backing) -> io::Result<Self> {
+        let base = map.as_mut_ptr();
+        let skip = base.align_offset(HUGE_PAGE);
+        if skip.checked_add(len).is_none_or(|end| end > map.len()) {
+            return Err(io::Error::other("the mapping is not aligned as it was asked for"));
+        }
+        // SAFETY: `skip + len` lies within the mapping, checked above.
+        let start = unsafe { base.add(skip) };
+        let start = NonNull::new(start).ok_or_else(|| io::Error::other("mapping at address zero"))?;
+        Ok(Self { map, start, len, backing })
+    }
+
+    /// Usable bytes, from a huge-page boundary on.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True for a region without usable bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The pages this region lies in.
+    #[must_use]
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// Asks the kernel to keep the region in memory (`mlock`), so that no page fault meets the data path.
+    /// False when the limit `RLIMIT_MEMLOCK` or the kernel does not allow it; the region works all the same.
+    #[must_use]
+    pub fn lock(&self) -> bool {
+        // SAFETY: address and length are those of a live mapping that this region owns.
+        unsafe { libc::mlock(self.map.as_ptr().cast(), self.map.len()) == 0 }
+    }
+
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+}
+
+fn transparent_huge_pages_enabled() -> bool {
+    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+        .is_ok_and(|choice| !choice.contains("[never]"))
+}
+
+/// Asks the processor to bring the cache line of `value` closer; never faults, changes nothing.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    prefetch_line(std::ptr::from_ref(value).cast());
+}
+
+#[inline(always)]
+pub(crate) fn prefetch_line(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect that the program can see, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_is_rounded_up_and_aligned_to_huge_pages() {
+        let region = Region::map(HUGE_PAGE + 1).unwrap();
+        assert_eq!(region.len(), 2 * HUGE_PAGE);
+        assert_eq!(region.start().as_ptr() as usize % HUGE_PAGE, 0);
+    }
+
+    #[test]
+    fn a_region_larger_than_the_address_space_is_an_error() {
+        assert!(Region::map(usize::MAX - 5).is_err());
+        assert!(Region::map(usize::MAX / 2).is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! Ports: where packets come in and go out. Called once a burst.
+//!
+//! A port counts what it lets in and out; loss, if any, happens here and is counted here.
+
+mod generator;
+mod null;
+mod replay;
+
+pub use generator::{Generator, GeneratorConfig, Sizes, flow_endpoint};
+pub use null::{NullRx, NullTx};
+pub use replay::{CaptureTx, Replay, ReplayDrop};
+
+use crate::burst::Burst;
+use crate::mbuf::Mbuf;
+use crate::stats::Ledger;
+
+/// What a poll of an rx port brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receive {
+    /// Packets were added to the burst.
+    Packets,
+    /// Nothing now, perhaps later.
+    Idle,
+    /// Nothing now or ever (until the port is rewound).
+    End,
+}
+
+/// A source of packets.
+pub trait RxPort: Send {
+    /// Adds up to `limit` packets to `burst`.
+    fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive;
+
+    /// Adds what came in, and what was dropped at the edge.
+    fn account(&self, ledger: &mut Ledger);
+}
+
+/// A sink of packets.
+pub trait TxPort: Send {
+    /// Takes packets from the front of `burst`, returns how many; the rest stays for the next call.
+    fn transmit(&mut self, burst: &mut Burst<Mbuf>) -> usize;
+
+    /// Adds what went out.
+    fn account(&self, ledger: &mut Ledger);
+}
+
+impl<P: RxPort + ?Sized> RxPort for Box<P> {
+    fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive {
+        (**self).receive(burst, limit)
+    }
+    fn account(&self, ledger: &mut Ledger) {
+        (**self).account(ledger);
+    }
+}
+
+impl<P: TxPort + ?Sized> TxPort for Box<P> {
+    fn transmit(&mut self, burst: &mut Burst<Mbuf>) -> usize {
+        (**self).transmit(burst)
+    }
+    fn account(&self, ledger: &mut Ledger) {
+        (**self).account(ledger);
+    }
+}

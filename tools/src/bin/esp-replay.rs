@@ -1,0 +1,2 @@
+//! esp-replay
+fn main() {}
