@@ -94,7 +94,13 @@ impl<T> Burst<T> {
     /// returns how many moved.
     #[inline]
     pub fn take_from(&mut self, other: &mut Self) -> usize {
-        let count = self.room().min(other.len());
+        self.take_some_from(other, MAX_BURST)
+    }
+
+    /// As [`Burst::take_from`], but at most `most` items.
+    #[inline]
+    pub fn take_some_from(&mut self, other: &mut Self, most: usize) -> usize {
+        let count = self.room().min(other.len()).min(most);
         self.0.extend(other.0.drain(..count));
         count
     }

@@ -25,12 +25,13 @@ mod spool;
 mod tests;
 mod writer;
 
+use std::fmt;
 use std::path::Path;
 
 pub use error::{CaptureError, Fault};
 pub use link_type::LinkType;
+use record::Contents;
 pub use record::Packet;
-use record::{Contents, PacketRecord};
 pub use resolution::TimestampResolution;
 pub use writer::CaptureWriter;
 
@@ -59,7 +60,7 @@ pub enum Format {
 /// assert_eq!((capture.format(), capture.link_type(), capture.len()), (Format::Pcap, LinkType::Ethernet, 0));
 /// # Ok::<(), pipeline::capture::CaptureError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Capture {
     bytes: Vec<u8>,
     format: Format,
@@ -131,7 +132,7 @@ impl Capture {
 
     /// The packets in the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Packet<'_>> + DoubleEndedIterator + Clone {
-        self.contents.records.iter().map(|record: &PacketRecord| record.packet(&self.bytes))
+        self.contents.records.iter().map(|record| record.packet(&self.bytes))
     }
 
     /// Captured bytes of all packets together, without the file's own headers.
@@ -142,6 +143,18 @@ impl Capture {
     /// Captured length of the longest packet in bytes, 0 without packets: what a buffer must hold.
     pub fn longest(&self) -> usize {
         self.contents.longest
+    }
+}
+
+impl fmt::Debug for Capture {
+    /// Without the packets: they are many, and may be private.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = out.debug_struct("Capture");
+        shown
+            .field("format", &self.format)
+            .field("link_type", &self.link_type())
+            .field("packets", &self.len());
+        shown.finish_non_exhaustive()
     }
 }
 

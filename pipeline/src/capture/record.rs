@@ -23,7 +23,7 @@ impl Packet<'_> {
 }
 
 /// Where a packet lies, and what the file says of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct PacketRecord {
     timestamp_ns: u64,
     offset: usize,
@@ -41,7 +41,7 @@ impl PacketRecord {
 }
 
 /// What a reader makes of a file's bytes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Contents {
     pub(super) records: Vec<PacketRecord>,
     pub(super) link_type: LinkType,
