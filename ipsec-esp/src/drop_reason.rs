@@ -83,6 +83,8 @@ reasons! {
         SelectorMismatch = "selector_mismatch",
         /// The decrypted packet matches a policy that does not list the SA by which it came.
         WrongSa = "wrong_sa",
+        /// A packet arrived in the clear although a policy protects its flow (RFC 4301 section 5.2).
+        Unprotected = "unprotected",
         /// Congestion was marked outside on a packet that does not speak ECN inside (RFC 6040 section 4.2).
         EcnCongestionDrop = "ecn_congestion_drop",
         /// The ciphertext is not a multiple of the cipher's block.
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn counters_can_be_sized_by_the_count() {
-        assert_eq!(DropReason::COUNT, 22);
+        assert_eq!(DropReason::COUNT, 23);
         assert_eq!(AbsorbReason::COUNT, 2);
         assert_eq!(OutReason::COUNT, 5);
     }

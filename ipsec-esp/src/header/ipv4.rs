@@ -30,13 +30,27 @@ impl<'a> Ipv4<'a> {
     ///
     /// A [`HeaderError`] that says which field is wrong.
     pub fn parse(packet: &'a [u8]) -> Result<Self, HeaderError> {
-        let fixed: &[u8; LEN] = packet.first_chunk().ok_or(HeaderError::Truncated)?;
+        Self::parse_part(packet, packet.len())
+    }
+
+    /// As [`Ipv4::parse`] for a packet of which `part` is the beginning, in one piece, and `available` the length in
+    /// all. The header must lie in the part; of the payload, the view shows what does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ipv4::parse`].
+    #[inline]
+    pub fn parse_part(part: &'a [u8], available: usize) -> Result<Self, HeaderError> {
+        let fixed: &[u8; LEN] = part.first_chunk().ok_or(HeaderError::Truncated)?;
         let header_len = stated_header_len(fixed)?;
         let total_len = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
         if total_len < header_len {
             return Err(HeaderError::BadLength);
         }
-        let whole = packet.get(..total_len).ok_or(HeaderError::Truncated)?;
+        if total_len > available {
+            return Err(HeaderError::Truncated);
+        }
+        let whole = part.get(..total_len.min(part.len())).ok_or(HeaderError::Truncated)?;
         let (header, payload) = whole.split_at_checked(header_len).ok_or(HeaderError::Truncated)?;
         Ok(Self { fixed, header, payload })
     }

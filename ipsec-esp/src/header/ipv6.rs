@@ -31,7 +31,18 @@ impl<'a> Ipv6<'a> {
     /// [`HeaderError::BadVersion`], [`HeaderError::Truncated`], or [`HeaderError::Jumbogram`] where the length is
     /// zero and hop-by-hop options follow, which may hold the real one.
     pub fn parse(packet: &'a [u8]) -> Result<Self, HeaderError> {
-        let fixed: &[u8; LEN] = packet.first_chunk().ok_or(HeaderError::Truncated)?;
+        Self::parse_part(packet, packet.len())
+    }
+
+    /// As [`Ipv6::parse`] for a packet of which `part` is the beginning, in one piece, and `available` the length in
+    /// all. Headers must lie in the part; of the payload, the view shows what does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ipv6::parse`].
+    #[inline]
+    pub fn parse_part(part: &'a [u8], available: usize) -> Result<Self, HeaderError> {
+        let fixed: &[u8; LEN] = part.first_chunk().ok_or(HeaderError::Truncated)?;
         if fixed[0] >> 4 != 6 {
             return Err(HeaderError::BadVersion);
         }
@@ -39,7 +50,10 @@ impl<'a> Ipv6<'a> {
         if payload_len == 0 && fixed[6] == protocol::HOP_BY_HOP {
             return Err(HeaderError::Jumbogram);
         }
-        let packet = packet.get(..LEN + payload_len).ok_or(HeaderError::Truncated)?;
+        if LEN + payload_len > available {
+            return Err(HeaderError::Truncated);
+        }
+        let packet = part.get(..(LEN + payload_len).min(part.len())).ok_or(HeaderError::Truncated)?;
         Ok(Self { fixed, packet })
     }
 
@@ -144,6 +158,8 @@ pub struct Walk {
     pub insert_protocol: u8,
     /// The byte that names what stands at `insert_offset`, to be patched to ESP.
     pub patch_offset: u16,
+    /// The byte that names the upper protocol.
+    pub last_patch_offset: u16,
     /// The fragment header, where there is one.
     pub fragment: Option<Fragment>,
 }
@@ -168,6 +184,7 @@ impl Walk {
             insert_offset: LEN as u16,
             insert_protocol: next_header,
             patch_offset: NEXT_HEADER_OFFSET,
+            last_patch_offset: NEXT_HEADER_OFFSET,
             fragment: None,
         }
     }
@@ -194,6 +211,7 @@ impl Walk {
         // At most MAX_EXTENSIONS headers of 2048 bytes: far below 65536.
         self.upper_offset += length;
         self.upper_protocol = next;
+        self.last_patch_offset = start;
         if kind != protocol::DESTINATION_OPTIONS {
             self.insert_offset = self.upper_offset;
             self.insert_protocol = next;

@@ -8,47 +8,11 @@ pub mod esp;
 pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
+pub mod link;
+pub mod protocol;
 pub mod udp;
 
 use thiserror::Error;
-
-/// IP protocol numbers that ESP has to know.
-pub mod protocol {
-    /// IPv6 hop-by-hop options.
-    pub const HOP_BY_HOP: u8 = 0;
-    /// ICMP for IPv4.
-    pub const ICMP: u8 = 1;
-    /// IPv4 inside IP.
-    pub const IPV4: u8 = 4;
-    /// TCP.
-    pub const TCP: u8 = 6;
-    /// UDP.
-    pub const UDP: u8 = 17;
-    /// DCCP.
-    pub const DCCP: u8 = 33;
-    /// IPv6 inside IP.
-    pub const IPV6: u8 = 41;
-    /// IPv6 routing header.
-    pub const ROUTING: u8 = 43;
-    /// IPv6 fragment header.
-    pub const FRAGMENT: u8 = 44;
-    /// ESP.
-    pub const ESP: u8 = 50;
-    /// AH.
-    pub const AH: u8 = 51;
-    /// ICMP for IPv6.
-    pub const ICMPV6: u8 = 58;
-    /// No next header; as ESP's next header, a dummy packet (RFC 4303 section 2.6).
-    pub const NO_NEXT_HEADER: u8 = 59;
-    /// IPv6 destination options.
-    pub const DESTINATION_OPTIONS: u8 = 60;
-    /// SCTP.
-    pub const SCTP: u8 = 132;
-    /// IPv6 mobility header.
-    pub const MOBILITY: u8 = 135;
-    /// UDP-Lite.
-    pub const UDP_LITE: u8 = 136;
-}
 
 /// What is wrong with a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -25,6 +25,18 @@ pub struct UdpHeader {
 }
 
 impl UdpHeader {
+    /// Reads the eight bytes; nothing is compared with the datagram.
+    #[must_use]
+    pub const fn from_bytes(bytes: &[u8; LEN]) -> Self {
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        Self {
+            src_port: u16::from_be_bytes([a, b]),
+            dst_port: u16::from_be_bytes([c, d]),
+            length: u16::from_be_bytes([e, f]),
+            checksum: u16::from_be_bytes([g, h]),
+        }
+    }
+
     /// Reads the header at the start of `datagram`, which may be longer than the header says.
     ///
     /// # Errors
@@ -32,21 +44,14 @@ impl UdpHeader {
     /// [`HeaderError::Truncated`] when the slice ends before the header or before its length,
     /// [`HeaderError::BadLength`] when that length does not even hold the header.
     pub fn parse(datagram: &[u8]) -> Result<Self, HeaderError> {
-        let [a, b, c, d, e, f, g, h] = *datagram.first_chunk::<LEN>().ok_or(HeaderError::Truncated)?;
-        let length = u16::from_be_bytes([e, f]);
-        if usize::from(length) < LEN {
+        let header = Self::from_bytes(datagram.first_chunk().ok_or(HeaderError::Truncated)?);
+        if usize::from(header.length) < LEN {
             return Err(HeaderError::BadLength);
         }
-        if usize::from(length) > datagram.len() {
+        if usize::from(header.length) > datagram.len() {
             return Err(HeaderError::Truncated);
         }
-        let checksum = u16::from_be_bytes([g, h]);
-        Ok(Self {
-            src_port: u16::from_be_bytes([a, b]),
-            dst_port: u16::from_be_bytes([c, d]),
-            length,
-            checksum,
-        })
+        Ok(header)
     }
 
     /// Writes the header to the start of `datagram`; `None`, and nothing written, when there is no room.

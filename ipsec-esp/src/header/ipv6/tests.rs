@@ -65,6 +65,7 @@ fn without_extension_headers_esp_goes_right_after_the_fixed_header() {
         insert_offset: 40,
         insert_protocol: 6,
         patch_offset: 6,
+        last_patch_offset: 6,
         fragment: None,
     };
     assert_eq!(walk, expected);

@@ -1,0 +1,89 @@
+//! The driver's side: two traits, one for control and one for a queue pair.
+//!
+//! Write a driver by implementing [`Driver`] (what can you do, open and close sessions, make a queue pair) and
+//! [`QueuePair`] (take jobs, give them back). Both rules of a queue pair matter: a job that is not accepted
+//! stays in the caller's burst, in order, and gets no completion; a job that is accepted comes out of `poll`
+//! exactly once, with a status. No function of a queue pair may block.
+
+use std::fmt;
+
+use crate::capability::{Capabilities, Unsupported};
+use crate::job::JobBurst;
+use crate::session::SessionId;
+use crate::transform::SessionParams;
+
+/// Number of an attached driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DriverId(pub u16);
+
+/// Why a session could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The driver that was named, or every one that was allowed, lacks something.
+    #[error("driver {driver}: {what}")]
+    Unsupported {
+        /// Name of the (last) driver that was asked.
+        driver: String,
+        /// What it lacks.
+        what: Unsupported,
+    },
+    /// A driver has no place left.
+    #[error("driver {driver} has no room for another session")]
+    Full {
+        /// Name of the driver.
+        driver: String,
+    },
+    /// Nothing attached that fits the placement.
+    #[error("no driver is attached that fits the placement {0}; attach one first")]
+    NoDriver(String),
+    /// More sessions than handles.
+    #[error("no session handle left; close sessions that are no longer used")]
+    TooMany,
+}
+
+/// Shape of a queue pair.
+#[derive(Clone, Copy, Debug)]
+pub struct QueuePairConfig {
+    /// Jobs that may be in flight.
+    pub depth: usize,
+}
+
+impl Default for QueuePairConfig {
+    fn default() -> Self {
+        Self { depth: 256 }
+    }
+}
+
+/// Control side of a driver.
+pub trait Driver: Send + Sync + fmt::Debug {
+    /// Name with unit, as in `software0`.
+    fn name(&self) -> &str;
+
+    /// What it can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Sets a session up under a handle that the framework chose; replaces what was there.
+    ///
+    /// # Errors
+    /// What is not supported, or that there is no room.
+    fn open_session(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError>;
+
+    /// Forgets a session and wipes its keys, as soon as no queue pair uses it.
+    fn close_session(&self, id: SessionId);
+
+    /// Makes a queue pair for one core.
+    fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair>;
+}
+
+/// Data side of a driver, owned by one core.
+pub trait QueuePair: Send + fmt::Debug {
+    /// Takes jobs from the front of `jobs` and returns how many; the rest stays.
+    fn submit(&mut self, jobs: &mut JobBurst) -> usize;
+
+    /// Adds finished jobs to `done` while it has room and returns how many.
+    fn poll(&mut self, done: &mut JobBurst) -> usize;
+
+    /// Starts whatever is held back to fill a batch.
+    fn flush(&mut self) {}
+}

@@ -1,0 +1,77 @@
+//! What one direction of one core has counted.
+
+use pipeline::stats::SparseTally;
+use pipeline::{Ledger, Mbuf, Reason, Tally};
+
+use crate::drop_reason::{AbsorbReason, DropReason, OutReason};
+use crate::sa::SaSlot;
+
+/// Pairs of SA and reason that are told apart.
+const PAIRS: usize = 1024;
+
+macro_rules! reason {
+    ($($kind:ty),+) => {$(
+        impl Reason for $kind {
+            const ALL: &'static [Self] = <$kind>::ALL;
+            #[inline(always)]
+            fn index(self) -> usize {
+                <$kind>::index(self)
+            }
+            fn name(self) -> &'static str {
+                <$kind>::name(self)
+            }
+        }
+    )+};
+}
+reason!(DropReason, AbsorbReason, OutReason);
+
+/// The counters.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// Packets dropped.
+    pub dropped: Tally<DropReason>,
+    /// Packets that ended here without being lost.
+    pub absorbed: Tally<AbsorbReason>,
+    /// Packets handed on.
+    pub sent: Tally<OutReason>,
+    /// Drops by SA.
+    pub dropped_by_sa: SparseTally<DropReason>,
+    /// Bytes of IP packets that came in, without link header and padding.
+    pub ip_bytes_in: u64,
+    /// Bytes of IP packets handed on, without link header.
+    pub ip_bytes_out: u64,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            dropped: Tally::default(),
+            absorbed: Tally::default(),
+            sent: Tally::default(),
+            dropped_by_sa: SparseTally::with_capacity(PAIRS),
+            ip_bytes_in: 0,
+            ip_bytes_out: 0,
+        }
+    }
+
+    /// Lets a packet go.
+    #[inline(never)]
+    pub(crate) fn drop(&mut self, packet: Mbuf, reason: DropReason) {
+        self.dropped.add(reason, 1);
+        drop(packet);
+    }
+
+    /// Lets a packet of an SA go.
+    #[inline(never)]
+    pub(crate) fn drop_of(&mut self, sa: SaSlot, packet: Mbuf, reason: DropReason) {
+        self.dropped_by_sa.add(sa.0, reason);
+        self.drop(packet, reason);
+    }
+
+    /// Adds the counts to the books.
+    pub fn account(&self, ledger: &mut Ledger) {
+        Ledger::merge(&mut ledger.dropped, &self.dropped);
+        Ledger::merge(&mut ledger.absorbed, &self.absorbed);
+        Ledger::merge(&mut ledger.sent_by, &self.sent);
+    }
+}

@@ -1,0 +1,344 @@
+//! Building an ESP packet around a plain one, up to the crypto: room, headers, IV, padding, trailer.
+//!
+//! The link header moves to the new front; the payload stays where it is. Everything that can fail is tried before
+//! the sequence number is taken.
+
+use crypto_pmd::SessionId;
+use pipeline::{Mbuf, Pool};
+
+use crate::classify::Found;
+use crate::drop_reason::DropReason;
+use crate::ecn::{self, Dscp};
+use crate::flow_key::{FlowKey, Part};
+use crate::header::esp::{self, EspHeader, Spi};
+use crate::header::ipv4::{self, Ipv4, Ipv4Mut};
+use crate::header::ipv6::{self, Ipv6};
+use crate::header::link::{Link, move_link_header};
+use crate::header::udp::{self, UdpHeader};
+use crate::header::{IpVersion, protocol};
+use crate::iv::IvSource;
+use crate::sa::{Mode, OuterHeader, SaParams, UdpEncap};
+use crate::sequence::SequenceCounter;
+use crate::suite::Cipher;
+
+/// Longest IPv4 packet, and longest IPv6 payload.
+const MAX_LEN: usize = 65_535;
+/// Pad length and next header.
+const TRAILER_LEN: usize = 2;
+/// What padding must be (RFC 4303 section 2.4).
+const PADDING: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+
+/// Where the parts of a built packet are; offsets from the packet's first byte.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) esp_offset: u16,
+    pub(crate) cipher_len: u32,
+    pub(crate) sequence: u64,
+}
+
+/// An SA as the outbound path needs it. What every packet touches is in the first line.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct OutboundSa {
+    pub(crate) session: SessionId,
+    pub(crate) sequence: SequenceCounter,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    spi: Spi,
+    /// From the outer header, or what is inserted, to the ciphertext.
+    front_len: u16,
+    pub(crate) iv_len: u8,
+    icv_len: u8,
+    /// Alignment of the trailer's end, less one.
+    align_mask: u8,
+    counter_iv: bool,
+    pub(crate) aead: bool,
+    pub(crate) esn: bool,
+    pub(crate) udp_checksum: bool,
+    udp_encap: Option<UdpEncap>,
+    outer: OuterHeader,
+}
+
+impl OutboundSa {
+    pub(crate) fn new(params: &SaParams, session: SessionId) -> Self {
+        let suite = params.suite;
+        let over_ipv6 = params.outer_version() != Some(IpVersion::V4);
+        Self {
+            session,
+            sequence: SequenceCounter::starting_at(params.sequence, params.last_sequence()),
+            packets: 0,
+            bytes: 0,
+            spi: params.spi,
+            front_len: params.front_len() as u16,
+            iv_len: suite.iv_len() as u8,
+            icv_len: suite.icv_len() as u8,
+            align_mask: (suite.alignment() - 1) as u8,
+            counter_iv: suite.cipher() != Cipher::AesCbc,
+            aead: suite.is_aead(),
+            esn: params.esn,
+            udp_checksum: params.udp_encap.is_some() && over_ipv6,
+            udp_encap: params.udp_encap,
+            outer: match params.mode {
+                Mode::Tunnel { .. } => params.outer_header(),
+                Mode::Transport { .. } => OuterHeader::None,
+            },
+        }
+    }
+
+    /// Turns the packet into an ESP packet that lacks only the crypto.
+    #[inline(always)]
+    pub(crate) fn encapsulate(
+        &mut self,
+        packet: &mut Mbuf,
+        found: &Found,
+        link: Link,
+        pool: &Pool,
+        ivs: &mut IvSource,
+    ) -> Result<Shape, DropReason> {
+        match self.outer {
+            OuterHeader::None => self.transport(packet, found, pool, ivs),
+            _ => self.tunnel(packet, found, link, pool, ivs),
+        }
+    }
+
+    #[inline(always)]
+    fn tunnel(
+        &mut self,
+        packet: &mut Mbuf,
+        found: &Found,
+        link: Link,
+        pool: &Pool,
+        ivs: &mut IvSource,
+    ) -> Result<Shape, DropReason> {
+        let (l2_len, total_len) = (packet.l2_len(), found.total_len as usize);
+        let next_header = match found.key {
+            FlowKey::V4(_) => protocol::IPV4,
+            FlowKey::V6(_) => protocol::IPV6,
+        };
+        let inner = packet.data().get(l2_len..).and_then(<[u8]>::first_chunk).copied();
+        let inner: [u8; 8] = inner.ok_or(DropReason::MalformedHeader)?;
+        let front = usize::from(self.front_len);
+        packet.truncate(l2_len + total_len);
+        let cipher_len = self.append_trailer(packet, pool, total_len, front, next_header)?;
+        let data = packet.prepend(front).ok_or(DropReason::TooLong)?;
+        let sequence = self.take_sequence(total_len)?;
+        move_link_header(data, front, 0, l2_len);
+        let (l2, ip) = data.split_at_mut_checked(l2_len).ok_or(DropReason::MalformedHeader)?;
+        let ip_len = front + cipher_len + usize::from(self.icv_len);
+        let outer_len =
+            self.write_outer(link, l2, ip, &inner, ip_len, sequence).ok_or(DropReason::TooLong)?;
+        let rest = ip.get_mut(outer_len..).ok_or(DropReason::TooLong)?;
+        let udp_len = self.write_udp(rest, ip_len - outer_len).ok_or(DropReason::TooLong)?;
+        self.write_esp(rest.get_mut(udp_len..).ok_or(DropReason::TooLong)?, sequence, ivs)
+            .ok_or(DropReason::TooLong)?;
+        let esp_offset = (l2_len + outer_len + udp_len) as u16;
+        Ok(Shape { esp_offset, cipher_len: cipher_len as u32, sequence })
+    }
+
+    /// Writes the outer IP header and says in the link header which family it is; returns its length.
+    #[inline(always)]
+    fn write_outer(
+        &self,
+        link: Link,
+        l2: &mut [u8],
+        ip: &mut [u8],
+        inner: &[u8; 8],
+        ip_len: usize,
+        sequence: u64,
+    ) -> Option<usize> {
+        let inner_is_v4 = inner[0] >> 4 == 4;
+        let inner_tos = if inner_is_v4 { inner[1] } else { inner[0] << 4 | inner[1] >> 4 };
+        let tos = ecn::encapsulate(inner_tos, Dscp::Copy);
+        match &self.outer {
+            OuterHeader::V4(template) => {
+                link.set_version(l2, IpVersion::V4);
+                let fields = ipv4::PerPacket {
+                    tos,
+                    total_len: ip_len as u16,
+                    identification: sequence as u16,
+                    dont_fragment: inner_is_v4 && inner[6] & 0x40 != 0,
+                };
+                template.write(ip, fields).map(|()| ipv4::LEN)
+            }
+            OuterHeader::V6(template) => {
+                link.set_version(l2, IpVersion::V6);
+                let payload_len = (ip_len - ipv6::LEN) as u16;
+                let fields = ipv6::PerPacket { traffic_class: tos, flow_label: 0, payload_len };
+                template.write(ip, fields).map(|()| ipv6::LEN)
+            }
+            OuterHeader::None => None,
+        }
+    }
+
+    /// ESP between the packet's own IP header (with the extension headers that stay outside) and the rest.
+    #[inline(never)]
+    fn transport(
+        &mut self,
+        packet: &mut Mbuf,
+        found: &Found,
+        pool: &Pool,
+        ivs: &mut IvSource,
+    ) -> Result<Shape, DropReason> {
+        if found.part != Part::Whole {
+            return Err(DropReason::FragmentInTransport);
+        }
+        let (l2_len, total_len) = (packet.l2_len(), found.total_len as usize);
+        let ip = packet.data().get(l2_len..).ok_or(DropReason::MalformedHeader)?;
+        let point = Insertion::of(&found.key, ip, total_len).ok_or(DropReason::MalformedHeader)?;
+        let front = usize::from(self.front_len);
+        packet.truncate(l2_len + total_len);
+        let payload_len = total_len - point.offset;
+        let cipher_len =
+            self.append_trailer(packet, pool, payload_len, front + point.offset, point.next_header)?;
+        let data = packet.prepend(front).ok_or(DropReason::TooLong)?;
+        let sequence = self.take_sequence(total_len)?;
+        data.copy_within(front..front + l2_len + point.offset, 0);
+        let ip = data.get_mut(l2_len..).ok_or(DropReason::MalformedHeader)?;
+        let ip_len = front + point.offset + cipher_len + usize::from(self.icv_len);
+        let inserted = if self.udp_encap.is_some() { protocol::UDP } else { protocol::ESP };
+        point.patch(ip, ip_len, inserted).ok_or(DropReason::MalformedHeader)?;
+        let rest = ip.get_mut(point.offset..).ok_or(DropReason::TooLong)?;
+        let udp_len = self.write_udp(rest, ip_len - point.offset).ok_or(DropReason::TooLong)?;
+        self.write_esp(rest.get_mut(udp_len..).ok_or(DropReason::TooLong)?, sequence, ivs)
+            .ok_or(DropReason::TooLong)?;
+        let esp_offset = (l2_len + point.offset + udp_len) as u16;
+        Ok(Shape { esp_offset, cipher_len: cipher_len as u32, sequence })
+    }
+
+    /// Appends padding, trailer and room for the ICV behind `payload_len` bytes; returns the ciphertext's length.
+    /// `before` is what comes in front of the payload in the finished IP packet.
+    #[inline(always)]
+    fn append_trailer(
+        &self,
+        packet: &mut Mbuf,
+        pool: &Pool,
+        payload_len: usize,
+        before: usize,
+        next_header: u8,
+    ) -> Result<usize, DropReason> {
+        let mask = usize::from(self.align_mask);
+        let cipher_len = (payload_len + TRAILER_LEN + mask) & !mask;
+        let pad_len = cipher_len - payload_len - TRAILER_LEN;
+        let added = pad_len + TRAILER_LEN + usize::from(self.icv_len);
+        if before + payload_len + added > MAX_LEN {
+            return Err(DropReason::TooLong);
+        }
+        let trailer = match packet.append(added) {
+            Some(trailer) => trailer,
+            None => append_segment(packet, pool, added).ok_or(DropReason::NoBuffer)?,
+        };
+        write_padding(trailer, pad_len, next_header);
+        Ok(cipher_len)
+    }
+
+    #[inline(always)]
+    fn take_sequence(&mut self, bytes: usize) -> Result<u64, DropReason> {
+        let sequence = self.sequence.take().ok_or(DropReason::SequenceExhausted)?;
+        self.packets += 1;
+        self.bytes += bytes as u64;
+        Ok(sequence)
+    }
+
+    #[inline(always)]
+    fn write_udp(&self, at: &mut [u8], length: usize) -> Option<usize> {
+        let Some(ports) = self.udp_encap else { return Some(0) };
+        let length = length as u16;
+        UdpHeader { src_port: ports.src_port, dst_port: ports.dst_port, length, checksum: 0 }.write(at)?;
+        Some(udp::LEN)
+    }
+
+    #[inline(always)]
+    fn write_esp(&self, at: &mut [u8], sequence: u64, ivs: &mut IvSource) -> Option<()> {
+        let header = EspHeader { spi: self.spi, sequence: sequence as u32 };
+        let (esp, iv) = at.split_first_chunk_mut::<{ esp::LEN }>()?;
+        *esp = header.to_bytes();
+        if !self.counter_iv {
+            *iv.first_chunk_mut()? = ivs.take();
+        } else if self.iv_len > 0 {
+            *iv.first_chunk_mut()? = sequence.to_be_bytes();
+        }
+        Some(())
+    }
+
+    /// Computes the UDP checksum that IPv6 demands; nothing to do over IPv4. Chained packets keep a zero checksum,
+    /// which RFC 6935 allows for tunnels.
+    #[inline(never)]
+    pub(crate) fn fill_udp_checksum(&self, packet: &mut Mbuf) {
+        let l2_len = packet.l2_len();
+        if packet.is_chained() {
+            return;
+        }
+        let Some(ip) = packet.data_mut().get_mut(l2_len..) else { return };
+        let Ok(header) = Ipv6::parse(ip) else { return };
+        let (src, dst) = (header.src(), header.dst());
+        let Ok(walk) = header.walk() else { return };
+        let Some(datagram) = ip.get_mut(usize::from(walk.upper_offset)..) else { return };
+        let checksum = udp::checksum_ipv6(&src, &dst, datagram).to_be_bytes();
+        if let Some(field) = datagram.get_mut(6..udp::LEN) {
+            field.copy_from_slice(&checksum);
+        }
+    }
+}
+
+/// Padding, pad length and next header at the start of `trailer`.
+#[inline(always)]
+fn write_padding(trailer: &mut [u8], pad_len: usize, next_header: u8) {
+    match trailer.first_chunk_mut::<16>() {
+        // What is overwritten behind the padding is the trailer and the ICV's room, both written later.
+        Some(chunk) => *chunk = PADDING,
+        None => trailer.iter_mut().zip(1..).take(pad_len).for_each(|(byte, value)| *byte = value),
+    }
+    if let Some([length, next]) = trailer.get_mut(pad_len..).and_then(<[u8]>::first_chunk_mut) {
+        *length = pad_len as u8;
+        *next = next_header;
+    }
+}
+
+#[cold]
+fn append_segment<'a>(packet: &'a mut Mbuf, pool: &Pool, len: usize) -> Option<&'a mut [u8]> {
+    packet.chain(pool.alloc()?).ok()?;
+    packet.append(len)
+}
+
+/// Where transport mode puts ESP in a packet.
+struct Insertion {
+    /// From the start of the IP packet.
+    offset: usize,
+    /// What stands there now.
+    next_header: u8,
+    /// The byte that names it.
+    patch_offset: usize,
+    is_v4: bool,
+}
+
+impl Insertion {
+    fn of(key: &FlowKey, ip: &[u8], total_len: usize) -> Option<Self> {
+        match key {
+            FlowKey::V4(_) => {
+                let header = Ipv4::parse_part(ip, total_len).ok()?;
+                let (offset, next_header) = (header.header_len(), header.protocol());
+                Some(Self { offset, next_header, patch_offset: 9, is_v4: true })
+            }
+            FlowKey::V6(_) => {
+                let walk = Ipv6::parse_part(ip, total_len).ok()?.walk().ok()?;
+                Some(Self {
+                    offset: usize::from(walk.insert_offset),
+                    next_header: walk.insert_protocol,
+                    patch_offset: usize::from(walk.patch_offset),
+                    is_v4: false,
+                })
+            }
+        }
+    }
+
+    fn patch(&self, ip: &mut [u8], ip_len: usize, protocol: u8) -> Option<()> {
+        if self.is_v4 {
+            let mut header = Ipv4Mut::parse(ip).ok()?;
+            header.set_total_len(ip_len as u16);
+            header.set_protocol(protocol);
+            return Some(());
+        }
+        *ip.get_mut(self.patch_offset)? = protocol;
+        ipv6::set_payload_len(ip, (ip_len - ipv6::LEN) as u16)
+    }
+}

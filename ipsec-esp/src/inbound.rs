@@ -1,0 +1,389 @@
+//! ESP inbound (RFC 4303 section 3.4, RFC 4301 section 5.2): find the SA, look at replay, have it decrypted, check and
+//! set replay, take the packet out, and check that a policy lets it in by that SA.
+//!
+//! Sans-I/O, as [`crate::outbound`]. Replay is advice before the crypto and decided after it, both on the core that
+//! owns the SA, so a duplicate in the same burst or from another worker never passes twice.
+//!
+//! Invariant: nothing of a packet leaves before its integrity, its number and its policy were found right.
+
+use crypto_pmd::job::JobBurst;
+use crypto_pmd::{Job, Operation, SessionId, Status};
+use pipeline::memory::prefetch;
+use pipeline::{Burst, Ledger, MAX_BURST, Mbuf};
+use smallvec::SmallVec;
+
+use crate::classify::{Classifier, DEFAULT_FLOWS, Verdict};
+use crate::counters::Counters;
+use crate::decapsulate::{Arrived, Decrypted, EspPacket, InboundSa, Inside, arrived};
+use crate::drop_reason::{AbsorbReason, DropReason, OutReason};
+use crate::header::esp;
+use crate::header::link::Link;
+use crate::iv::{IvSource, NoRandomness};
+use crate::outbound::reason_of;
+use crate::replay::{BadWindow, ReplayError};
+use crate::sa::{SaParams, SaSlot};
+use crate::sad::SpiTable;
+use crate::sequence;
+use crate::spd::{Action, Direction, PolicyId, Spd};
+
+/// In a verdict's number: the rest is a policy to be asked, not the one SA that it lists.
+const ASK_POLICY: u32 = 1 << 31;
+
+/// Two SAs cannot be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddSaError {
+    /// Same SPI and destination.
+    #[error("another inbound SA has the same SPI and destination; change one of the two")]
+    Ambiguous(SaSlot),
+    /// The window's size.
+    #[error(transparent)]
+    Window(#[from] BadWindow),
+}
+
+/// ESP inbound on one core.
+#[derive(Debug)]
+pub struct Inbound {
+    link: Link,
+    spd: Spd,
+    sas: Vec<InboundSa>,
+    by_spi: SpiTable,
+    udp_ports: SmallVec<[u16; 4]>,
+    classifier: Classifier,
+    counters: Counters,
+    looks: Box<[Look; MAX_BURST]>,
+    opened: Burst,
+}
+
+/// What the first pass found of a packet.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    NotIp,
+    Arrived(Arrived),
+    /// An ESP packet with its SA's slot.
+    Mine(EspPacket, u32),
+}
+
+impl Inbound {
+    /// Without policies and SAs.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn new(link: Link) -> Result<Self, NoRandomness> {
+        let [a, b, c, d, e, f, g, h, ..] = IvSource::random()?.take();
+        Ok(Self {
+            link,
+            spd: Spd::new(Direction::Inbound),
+            sas: Vec::new(),
+            by_spi: SpiTable::new(),
+            udp_ports: SmallVec::new(),
+            classifier: Classifier::new(u64::from_le_bytes([a, b, c, d, e, f, g, h]), DEFAULT_FLOWS),
+            counters: Counters::new(),
+            looks: Box::new([Look::NotIp; MAX_BURST]),
+            opened: Burst::new(),
+        })
+    }
+
+    /// Adds an SA (already checked) whose crypto session is `session`.
+    ///
+    /// # Errors
+    /// [`AddSaError`], with nothing changed.
+    pub fn add_sa(&mut self, params: &SaParams, session: SessionId) -> Result<SaSlot, AddSaError> {
+        let sa = InboundSa::new(params, session)?;
+        let same = |slot: &SaSlot| {
+            let other = self.sas.get(slot.0 as usize).and_then(|other| other.destination);
+            other == sa.destination || other.is_none() || sa.destination.is_none()
+        };
+        if let Some(other) = self.by_spi.find(params.spi).find(same) {
+            return Err(AddSaError::Ambiguous(other));
+        }
+        let slot = SaSlot(self.sas.len() as u32);
+        if let Some(encap) = params.udp_encap
+            && !self.udp_ports.contains(&encap.dst_port)
+        {
+            self.udp_ports.push(encap.dst_port);
+        }
+        self.by_spi.insert(params.spi, slot);
+        self.sas.push(sa);
+        Ok(slot)
+    }
+
+    /// The policies.
+    #[must_use]
+    pub fn spd(&self) -> &Spd {
+        &self.spd
+    }
+
+    /// The policies, to be changed.
+    pub fn spd_mut(&mut self) -> &mut Spd {
+        &mut self.spd
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Packets and bytes that came by an SA.
+    #[must_use]
+    pub fn sa_totals(&self, slot: SaSlot) -> Option<(u64, u64)> {
+        self.sas.get(slot.0 as usize).map(|sa| (sa.packets, sa.bytes))
+    }
+
+    /// Highest number that an SA has received.
+    #[must_use]
+    pub fn highest_sequence(&self, slot: SaSlot) -> Option<u64> {
+        self.sas.get(slot.0 as usize).map(|sa| sa.replay.highest())
+    }
+
+    /// Starts every SA's replay window anew, to replay the same packets again.
+    pub fn reset_windows(&mut self) {
+        self.sas.iter_mut().for_each(InboundSa::reset_window);
+    }
+
+    /// Takes packets from `input`: ESP becomes `jobs`, what passes in the clear goes to `output`, the rest is dropped
+    /// or absorbed, and counted. Stops where either has no room.
+    pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, output: &mut Burst) {
+        let count = input.len().min(jobs.room()).min(output.room()).min(MAX_BURST);
+        for (packet, look) in input.iter_mut().take(count).zip(self.looks.iter_mut()) {
+            *look = look_at(self.link, packet, &self.udp_ports);
+            if let Look::Arrived(Arrived::Esp(esp)) = look
+                && let Some(place) = self.by_spi.first(esp.header.spi)
+            {
+                prefetch(place);
+            }
+        }
+        for index in 0..count {
+            self.find_sa(index);
+        }
+        for (index, packet) in input.drain_front(count).enumerate() {
+            match self.looks.get(index).copied().unwrap_or(Look::NotIp) {
+                Look::Mine(esp, slot) => self.decrypt(packet, &esp, slot, jobs),
+                Look::NotIp => self.pass(packet, 0, OutReason::BypassedNonIp, output),
+                Look::Arrived(arrived) => self.other(packet, arrived, output),
+            }
+        }
+    }
+
+    /// Second pass: the SA by SPI, and by destination where the SA names one.
+    #[inline(always)]
+    fn find_sa(&mut self, index: usize) {
+        let Some(look) = self.looks.get_mut(index) else { return };
+        let Look::Arrived(Arrived::Esp(esp)) = *look else { return };
+        for slot in self.by_spi.find(esp.header.spi) {
+            let Some(sa) = self.sas.get(slot.0 as usize) else { continue };
+            if sa.destination.is_none_or(|destination| destination == esp.dst) && sa.udp == esp.udp {
+                prefetch(sa);
+                *look = Look::Mine(esp, slot.0);
+                return;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn decrypt(&mut self, mut packet: Mbuf, esp: &EspPacket, slot: u32, jobs: &mut JobBurst) {
+        self.counters.ip_bytes_in += u64::from(esp.total_len);
+        let Some(sa) = self.sas.get(slot as usize) else {
+            return self.counters.drop(packet, DropReason::UnknownSpi);
+        };
+        let sequence = match number_of(sa, esp.header.sequence) {
+            Ok(sequence) => sequence,
+            Err(reason) => return self.counters.drop_of(SaSlot(slot), packet, reason),
+        };
+        let (offset, cipher_len) = match esp.cipher_range(sa) {
+            Ok(range) => range,
+            Err(reason) => return self.counters.drop_of(SaSlot(slot), packet, reason),
+        };
+        let l2_len = packet.l2_len();
+        packet.truncate(l2_len + esp.total_len as usize);
+        let esp_offset = esp.esp_offset + l2_len as u16;
+        let cipher_offset = offset + l2_len as u16;
+        let authenticated = if sa.aead { 0 } else { u32::from(sa.iv_len) + cipher_len };
+        let mut job = Job::new(packet, sa.session, Operation::Decrypt)
+            .with_cipher(cipher_offset, cipher_len)
+            .with_integrity(esp_offset, esp::LEN as u32 + authenticated)
+            .with_iv(esp_offset + esp::LEN as u16)
+            .with_tag(u32::from(cipher_offset) + cipher_len)
+            .with_cookie(esp.cookie(slot, l2_len));
+        if sa.esn {
+            job = job.with_esn_high(sequence::high_half(sequence));
+        }
+        // Room was seen to by the caller.
+        drop(jobs.push(job));
+    }
+
+    #[inline(never)]
+    fn other(&mut self, packet: Mbuf, arrived: Arrived, output: &mut Burst) {
+        match arrived {
+            Arrived::Plain => self.plain(packet, output),
+            Arrived::Keepalive => {
+                self.counters.absorbed.add(AbsorbReason::NatKeepalive, 1);
+                drop(packet);
+            }
+            Arrived::Ike(total_len) => self.pass(packet, total_len, OutReason::Ike, output),
+            Arrived::Esp(_) => self.counters.drop(packet, DropReason::UnknownSpi),
+            Arrived::EspFragment => self.counters.drop(packet, DropReason::OuterFragment),
+            Arrived::Truncated => self.counters.drop(packet, DropReason::Truncated),
+            Arrived::Malformed => self.counters.drop(packet, DropReason::MalformedHeader),
+        }
+    }
+
+    /// A packet in the clear: in only where a policy says bypass.
+    fn plain(&mut self, mut packet: Mbuf, output: &mut Burst) {
+        self.classifier.parse(0, self.link, &mut packet);
+        let verdict = self.classifier.decide(0, &self.spd, number_of_action);
+        let total_len = self.classifier.found(0).total_len;
+        self.counters.ip_bytes_in += u64::from(total_len);
+        match verdict {
+            Verdict::Bypass => self.pass(packet, total_len, OutReason::Bypassed, output),
+            Verdict::NotIp => self.pass(packet, 0, OutReason::BypassedNonIp, output),
+            Verdict::Protect(_) => self.counters.drop(packet, DropReason::Unprotected),
+            Verdict::Drop(reason) => self.counters.drop(packet, reason),
+        }
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, packet: Mbuf, ip_bytes: u32, reason: OutReason, output: &mut Burst) {
+        self.counters.ip_bytes_out += u64::from(ip_bytes);
+        self.counters.sent.add(reason, 1);
+        drop(output.push(packet));
+    }
+
+    /// Turns done jobs into packets, as many as `output` has room for.
+    pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst) {
+        let count = done.len().min(output.room());
+        for job in done.drain_front(count) {
+            self.open(job);
+        }
+        let mut opened = std::mem::take(&mut self.opened);
+        for (index, packet) in opened.drain().enumerate() {
+            self.admit(index, packet, output);
+        }
+    }
+
+    /// First pass: replay, trailer, the packet inside; its flow is parsed and its cache line asked for.
+    #[inline(always)]
+    fn open(&mut self, job: Job) {
+        let (status, cookie, high) = (job.status(), job.cookie(), job.esn_high());
+        let (session, (cipher_offset, cipher_len)) = (job.session(), job.cipher_range());
+        let slot = SaSlot(cookie as u32);
+        let mut packet = job.into_packet();
+        if status != Status::Done {
+            return self.counters.drop_of(slot, packet, reason_of(status));
+        }
+        let shape = Decrypted {
+            esp_offset: usize::from((cookie >> 32) as u16),
+            patch_offset: usize::from((cookie >> 48) as u16),
+            cipher_offset,
+            cipher_len,
+        };
+        let sa = self.sas.get_mut(slot.0 as usize).filter(|sa| sa.session == session);
+        let Some(sa) = sa else { return self.counters.drop(packet, DropReason::UnknownSpi) };
+        match accept(sa, &shape, high, self.link, &mut packet) {
+            Ok(Inside::Packet(version)) => {
+                let index = self.opened.len();
+                let l2_len = packet.l2_len();
+                let available = packet.packet_len() - l2_len;
+                let ip = packet.data().get(l2_len..).unwrap_or_default();
+                if !self.classifier.parse_inner(index, version, ip, available, slot.0) {
+                    return self.counters.drop_of(slot, packet, DropReason::MalformedHeader);
+                }
+                drop(self.opened.push(packet));
+            }
+            Ok(Inside::Dummy) => {
+                self.counters.absorbed.add(AbsorbReason::Dummy, 1);
+                drop(packet);
+            }
+            Err(reason) => self.counters.drop_of(slot, packet, reason),
+        }
+    }
+
+    /// Second pass: the policy on the inner packet must list the SA by which it came.
+    #[inline(always)]
+    fn admit(&mut self, index: usize, mut packet: Mbuf, output: &mut Burst) {
+        let verdict = self.classifier.decide(index, &self.spd, number_of_action);
+        let found = *self.classifier.found(index);
+        let slot = SaSlot(found.came_by);
+        let reason = match verdict {
+            Verdict::Protect(number) if self.lists(number, slot) => {
+                packet.truncate(packet.l2_len() + found.total_len as usize);
+                return self.pass(packet, found.total_len, OutReason::Decrypted, output);
+            }
+            Verdict::Protect(_) => DropReason::WrongSa,
+            Verdict::Drop(DropReason::PolicyDiscard) => DropReason::PolicyDiscard,
+            Verdict::Bypass | Verdict::NotIp | Verdict::Drop(_) => DropReason::SelectorMismatch,
+        };
+        self.counters.drop_of(slot, packet, reason);
+    }
+
+    #[inline(always)]
+    fn lists(&self, number: u32, slot: SaSlot) -> bool {
+        if number & ASK_POLICY == 0 {
+            return number == slot.0;
+        }
+        let policy = self.spd.policy(PolicyId(number & !ASK_POLICY));
+        policy.is_some_and(|policy| policy.action.lists(slot))
+    }
+
+    /// Adds what was dropped and absorbed, and how packets left.
+    pub fn account(&self, ledger: &mut Ledger) {
+        self.counters.account(ledger);
+    }
+}
+
+#[inline(always)]
+fn look_at(link: Link, packet: &mut Mbuf, udp_ports: &[u16]) -> Look {
+    let Some(network) = link.parse(packet.data()) else { return Look::NotIp };
+    packet.set_l2_len(network.l2_len);
+    let Some(version) = network.version else { return Look::NotIp };
+    let l2_len = usize::from(network.l2_len);
+    let available = packet.packet_len() - l2_len;
+    let ip = packet.data().get(l2_len..).unwrap_or_default();
+    Look::Arrived(arrived(version, ip, available, udp_ports))
+}
+
+/// The 64-bit number of a packet, when the window does not know it yet.
+#[inline(always)]
+fn number_of(sa: &InboundSa, low: u32) -> Result<u64, DropReason> {
+    let sequence = match sa.esn {
+        false => u64::from(low),
+        true => sequence::infer_high(sa.replay.highest(), sa.replay.window(), low)
+            .ok_or(DropReason::ReplayTooOld)?,
+    };
+    match sa.replay.look(sequence) {
+        crate::replay::Verdict::Fresh => Ok(sequence),
+        crate::replay::Verdict::Replayed => Err(DropReason::Replayed),
+        crate::replay::Verdict::TooOld => Err(DropReason::ReplayTooOld),
+    }
+}
+
+/// The owner's step after integrity: the number is checked and set at once, then the packet is taken out.
+#[inline(always)]
+fn accept(
+    sa: &mut InboundSa,
+    shape: &Decrypted,
+    high: Option<u32>,
+    link: Link,
+    packet: &mut Mbuf,
+) -> Result<Inside, DropReason> {
+    let header = packet.data().get(shape.esp_offset..).and_then(esp::EspHeader::parse);
+    let low = header.ok_or(DropReason::Truncated)?.sequence;
+    let sequence = u64::from(high.unwrap_or(0)) << 32 | u64::from(low);
+    sa.replay.check_and_set(sequence).map_err(|error| match error {
+        ReplayError::Replayed => DropReason::Replayed,
+        ReplayError::TooOld => DropReason::ReplayTooOld,
+    })?;
+    sa.packets += 1;
+    sa.bytes += shape.cipher_len as u64;
+    shape.open(sa, link, packet)
+}
+
+/// The one SA that a policy lists, or the policy itself where there are several.
+fn number_of_action(policy: u32, action: &Action) -> Option<u32> {
+    match action {
+        Action::Protect(sas) if sas.len() == 1 => sas.first().map(|slot| slot.0 & !ASK_POLICY),
+        Action::Protect(_) => Some(policy | ASK_POLICY),
+        Action::Bypass | Action::Discard => None,
+    }
+}

@@ -1,0 +1,219 @@
+//! ESP outbound (RFC 4303 section 3.3, RFC 4301 section 5.1): policy, SA, headers and trailer; then the crypto jobs.
+//!
+//! Sans-I/O: [`Outbound::prepare`] turns packets into jobs, somebody has a driver do them, [`Outbound::finish`] turns
+//! done jobs into packets. Both run on the core that owns the SAs: it alone gives sequence numbers. Packets that a
+//! policy lets pass, or that are not IP, go straight to the output.
+//!
+//! Invariant: a sequence number is used for one packet at most; every packet ends in the output or under a reason.
+
+use crypto_pmd::job::JobBurst;
+use crypto_pmd::{Job, Operation, SessionId, Status};
+use pipeline::memory::prefetch;
+use pipeline::{Burst, Ledger, MAX_BURST, Mbuf, Pool};
+
+use crate::classify::{Classifier, DEFAULT_FLOWS, Found, Verdict};
+use crate::counters::Counters;
+use crate::drop_reason::{DropReason, OutReason};
+use crate::encapsulate::{OutboundSa, Shape};
+use crate::flow_key::FlowKey;
+use crate::header::esp;
+use crate::header::link::Link;
+use crate::iv::{IvSource, NoRandomness};
+use crate::sa::{SaParams, SaSlot};
+use crate::spd::{Action, Direction, Spd};
+
+/// Marks a job whose outer UDP header needs a checksum once the ciphertext is there.
+const UDP_CHECKSUM: u64 = 1 << 32;
+
+/// ESP outbound on one core.
+#[derive(Debug)]
+pub struct Outbound {
+    link: Link,
+    pool: Pool,
+    spd: Spd,
+    sas: Vec<OutboundSa>,
+    classifier: Classifier,
+    ivs: IvSource,
+    counters: Counters,
+}
+
+impl Outbound {
+    /// Without policies and SAs; `pool` gives segments to packets whose trailer does not fit.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn new(link: Link, pool: Pool) -> Result<Self, NoRandomness> {
+        let mut ivs = IvSource::random()?;
+        let [a, b, c, d, e, f, g, h, ..] = ivs.take();
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        Ok(Self {
+            link,
+            pool,
+            spd: Spd::new(Direction::Outbound),
+            sas: Vec::new(),
+            classifier: Classifier::new(seed, DEFAULT_FLOWS),
+            ivs,
+            counters: Counters::new(),
+        })
+    }
+
+    /// Sizes the flow cache for so many flows, forgetting what it knew.
+    pub fn set_flow_cache(&mut self, flows: usize) {
+        let [a, b, c, d, e, f, g, h, ..] = self.ivs.take();
+        self.classifier = Classifier::new(u64::from_le_bytes([a, b, c, d, e, f, g, h]), flows);
+    }
+
+    /// Adds an SA (already checked) whose crypto session is `session`.
+    pub fn add_sa(&mut self, params: &SaParams, session: SessionId) -> SaSlot {
+        let slot = SaSlot(self.sas.len() as u32);
+        self.sas.push(OutboundSa::new(params, session));
+        slot
+    }
+
+    /// The policies.
+    #[must_use]
+    pub fn spd(&self) -> &Spd {
+        &self.spd
+    }
+
+    /// The policies, to be changed.
+    pub fn spd_mut(&mut self) -> &mut Spd {
+        &mut self.spd
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Next sequence number of an SA; `None` when it has sent its last, or there is no such SA.
+    #[must_use]
+    pub fn next_sequence(&self, slot: SaSlot) -> Option<u64> {
+        self.sas.get(slot.0 as usize)?.sequence.peek()
+    }
+
+    /// Packets and bytes that an SA has been given.
+    #[must_use]
+    pub fn sa_totals(&self, slot: SaSlot) -> Option<(u64, u64)> {
+        self.sas.get(slot.0 as usize).map(|sa| (sa.packets, sa.bytes))
+    }
+
+    /// Takes packets from `input`: those to protect become `jobs`, those that pass go to `output`, the rest is
+    /// dropped and counted. Stops where either has no room.
+    pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, output: &mut Burst) {
+        let count = input.len().min(jobs.room()).min(output.room()).min(MAX_BURST);
+        for (index, packet) in input.iter_mut().take(count).enumerate() {
+            self.classifier.parse(index, self.link, packet);
+        }
+        for index in 0..count {
+            if let Verdict::Protect(slot) = self.decide(index)
+                && let Some(sa) = self.sas.get(slot as usize)
+            {
+                prefetch(sa);
+            }
+        }
+        for (index, packet) in input.drain_front(count).enumerate() {
+            let found = *self.classifier.found(index);
+            self.counters.ip_bytes_in += u64::from(found.total_len);
+            match found.verdict {
+                Verdict::Protect(slot) => self.protect(packet, &found, slot, jobs),
+                Verdict::Bypass => self.pass(packet, found.total_len, OutReason::Bypassed, output),
+                Verdict::NotIp => self.pass(packet, 0, OutReason::BypassedNonIp, output),
+                Verdict::Drop(reason) => self.counters.drop(packet, reason),
+            }
+        }
+    }
+
+    /// The newest SA of a policy's list sends.
+    #[inline(always)]
+    fn decide(&mut self, index: usize) -> Verdict {
+        self.classifier.decide(index, &self.spd, |_, action| match action {
+            Action::Protect(sas) => sas.last().map(|slot| slot.0),
+            Action::Bypass | Action::Discard => None,
+        })
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, packet: Mbuf, ip_bytes: u32, reason: OutReason, output: &mut Burst) {
+        self.counters.ip_bytes_out += u64::from(ip_bytes);
+        self.counters.sent.add(reason, 1);
+        // Room was seen to by the caller.
+        drop(output.push(packet));
+    }
+
+    #[inline(always)]
+    fn protect(&mut self, mut packet: Mbuf, found: &Found, slot: u32, jobs: &mut JobBurst) {
+        let Some(sa) = self.sas.get_mut(slot as usize) else {
+            return self.counters.drop(packet, DropReason::NoSa);
+        };
+        match sa.encapsulate(&mut packet, found, self.link, &self.pool, &mut self.ivs) {
+            Ok(shape) => {
+                let job = job_of(packet, sa, slot, &shape);
+                drop(jobs.push(job));
+            }
+            Err(reason) => self.counters.drop_of(SaSlot(slot), packet, reason),
+        }
+    }
+
+    /// Turns done jobs into packets, as many as `output` has room for.
+    pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst) {
+        let count = done.len().min(output.room());
+        for job in done.drain_front(count) {
+            let (status, cookie) = (job.status(), job.cookie());
+            let mut packet = job.into_packet();
+            if status != Status::Done {
+                self.counters.drop_of(SaSlot(cookie as u32), packet, reason_of(status));
+                continue;
+            }
+            if cookie & UDP_CHECKSUM != 0 {
+                self.fill_udp_checksum(cookie as u32, &mut packet);
+            }
+            self.counters.ip_bytes_out += (packet.packet_len() - packet.l2_len()) as u64;
+            self.counters.sent.add(OutReason::Protected, 1);
+            drop(output.push(packet));
+        }
+    }
+
+    #[inline(never)]
+    fn fill_udp_checksum(&mut self, slot: u32, packet: &mut Mbuf) {
+        if let Some(sa) = self.sas.get(slot as usize) {
+            sa.fill_udp_checksum(packet);
+        }
+    }
+
+    /// Adds what was dropped and how packets left.
+    pub fn account(&self, ledger: &mut Ledger) {
+        self.counters.account(ledger);
+    }
+
+    /// Says which policy and which SA a packet with this key would get.
+    #[must_use]
+    pub fn explain(&self, key: &FlowKey) -> Option<(crate::spd::PolicyId, &crate::spd::Policy)> {
+        self.spd.lookup(key)
+    }
+}
+
+#[inline(always)]
+fn job_of(packet: Mbuf, sa: &OutboundSa, slot: u32, shape: &Shape) -> Job {
+    let cookie = u64::from(slot) | if sa.udp_checksum { UDP_CHECKSUM } else { 0 };
+    let front = shape.esp_offset + esp::LEN as u16;
+    let cipher_offset = front + u16::from(sa.iv_len);
+    let authenticated = if sa.aead { 0 } else { u32::from(sa.iv_len) + shape.cipher_len };
+    let job = Job::new(packet, sa.session, Operation::Encrypt)
+        .with_cipher(cipher_offset, shape.cipher_len)
+        .with_integrity(shape.esp_offset, esp::LEN as u32 + authenticated)
+        .with_iv(front)
+        .with_tag(u32::from(cipher_offset) + shape.cipher_len)
+        .with_cookie(cookie);
+    if sa.esn { job.with_esn_high((shape.sequence >> 32) as u32) } else { job }
+}
+
+/// Why a job that was not done loses its packet.
+pub(crate) fn reason_of(status: Status) -> DropReason {
+    match status {
+        Status::IntegrityFailed => DropReason::IntegrityFailed,
+        Status::Indeterminate => DropReason::CryptoIndeterminate,
+        _ => DropReason::CryptoFailed,
+    }
+}
