@@ -135,3 +135,75 @@ fn check_one<A: Copy + PartialEq>(
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::key::Key;
+
+    fn capabilities() -> Capabilities {
+        let aes = KeyLengths::OneOf(smallvec![16, 32]);
+        Capabilities {
+            ciphers: vec![Supported {
+                algorithm: CipherAlgorithm::AesCbc,
+                keys: aes.clone(),
+                tags: smallvec![],
+            }],
+            integrity: vec![Supported {
+                algorithm: IntegrityAlgorithm::HmacSha1,
+                keys: KeyLengths::Range(10, 64),
+                tags: smallvec![12],
+            }],
+            aeads: vec![Supported { algorithm: AeadAlgorithm::AesGcm, keys: aes, tags: smallvec![8, 16] }],
+            ..Capabilities::default()
+        }
+    }
+
+    fn key(len: usize) -> Key {
+        Key::new(&vec![0; len])
+    }
+
+    fn check(transforms: impl IntoIterator<Item = Transform>) -> Result<(), Unsupported> {
+        capabilities().check(&transforms.into_iter().collect())
+    }
+
+    #[test]
+    fn key_lengths_allow_what_they_list_and_no_neighbour() {
+        let listed = KeyLengths::OneOf(smallvec![16, 24]);
+        assert!([16, 24].iter().all(|&len| listed.allow(len)));
+        assert!(![0, 15, 17, 20, 25].iter().any(|&len| listed.allow(len)));
+        let range = KeyLengths::Range(10, 64);
+        assert!([10, 11, 64].iter().all(|&len| range.allow(len)));
+        assert!(![0, 9, 65, usize::MAX].iter().any(|&len| range.allow(len)));
+    }
+
+    #[test]
+    fn a_bundle_is_taken_when_every_part_is() {
+        let cipher = |len| Transform::cipher(CipherAlgorithm::AesCbc, key(len));
+        let hmac = |len, tag| Transform::integrity(IntegrityAlgorithm::HmacSha1, key(len), tag);
+        assert_eq!(check([cipher(16), hmac(20, 12)]), Ok(()));
+        let wrong_key = |algorithm, len| Err(Unsupported::KeyLength { algorithm, len });
+        assert_eq!(check([cipher(24), hmac(20, 12)]), wrong_key("aes-cbc", 24));
+        assert_eq!(check([cipher(16), hmac(9, 12)]), wrong_key("sha1-hmac", 9));
+        let wrong_tag = Err(Unsupported::TagLength { algorithm: "sha1-hmac", len: 20 });
+        assert_eq!(check([cipher(16), hmac(20, 20)]), wrong_tag);
+    }
+
+    #[test]
+    fn an_aead_is_taken_with_its_keys_and_tags() {
+        let gcm = |len, tag| Transform::aead(AeadAlgorithm::AesGcm, key(len), key(4), tag);
+        assert_eq!(check([gcm(32, 8)]), Ok(()));
+        assert_eq!(check([gcm(24, 8)]), Err(Unsupported::KeyLength { algorithm: "aes-gcm", len: 24 }));
+        assert_eq!(check([gcm(32, 12)]), Err(Unsupported::TagLength { algorithm: "aes-gcm", len: 12 }));
+    }
+
+    #[test]
+    fn an_algorithm_that_is_not_listed_is_named() {
+        let sha256 = Transform::integrity(IntegrityAlgorithm::HmacSha256, key(32), 16);
+        assert_eq!(check([sha256.clone()]), Err(Unsupported::Algorithm("sha2-256-hmac")));
+        let all = Capabilities { anything: true, ..Capabilities::default() };
+        assert_eq!(all.check(&sha256.into()), Ok(()));
+    }
+}

@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crossbeam_queue::ArrayQueue;
-use smallvec::SmallVec;
 use zeroize::Zeroize as _;
 
 /// Longest explicit IV or nonce, in bytes.
@@ -17,8 +16,43 @@ pub const MAX_ASSOCIATED_DATA: usize = 256;
 #[derive(Default)]
 struct Body {
     home: Weak<ArrayQueue<Box<Body>>>,
-    iv: Option<SmallVec<[u8; MAX_IV]>>,
-    associated_data: Option<SmallVec<[u8; MAX_ASSOCIATED_DATA]>>,
+    iv: Bytes<MAX_IV>,
+    associated_data: Bytes<MAX_ASSOCIATED_DATA>,
+}
+
+/// Bytes in a place that they never leave, so that there is one copy to wipe.
+struct Bytes<const N: usize> {
+    place: [u8; N],
+    len: Option<usize>,
+}
+
+impl<const N: usize> Default for Bytes<N> {
+    fn default() -> Self {
+        Self { place: [0; N], len: None }
+    }
+}
+
+impl<const N: usize> Bytes<N> {
+    /// False and no change when there is no room.
+    fn set(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > N {
+            return false;
+        }
+        self.wipe();
+        self.place.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
+        self.len = Some(bytes.len());
+        true
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        self.place.get(..self.len?)
+    }
+
+    fn wipe(&mut self) {
+        if let Some(used) = self.len.take().and_then(|len| self.place.get_mut(..len)) {
+            used.zeroize();
+        }
+    }
 }
 
 /// What a job may carry besides its line.
@@ -52,40 +86,26 @@ impl Extension {
     /// when it is longer than [`MAX_IV`].
     #[must_use]
     pub fn set_iv(&mut self, iv: &[u8]) -> bool {
-        match (&mut self.0, iv.len() <= MAX_IV) {
-            (Some(body), true) => {
-                wipe(&mut body.iv);
-                body.iv = Some(SmallVec::from_slice(iv));
-                true
-            }
-            _ => false,
-        }
+        self.0.as_mut().is_some_and(|body| body.iv.set(iv))
     }
 
     /// Gives the associated data with the job instead of as a range of the packet; false and no change when it
     /// is longer than [`MAX_ASSOCIATED_DATA`].
     #[must_use]
     pub fn set_associated_data(&mut self, data: &[u8]) -> bool {
-        match (&mut self.0, data.len() <= MAX_ASSOCIATED_DATA) {
-            (Some(body), true) => {
-                wipe(&mut body.associated_data);
-                body.associated_data = Some(SmallVec::from_slice(data));
-                true
-            }
-            _ => false,
-        }
+        self.0.as_mut().is_some_and(|body| body.associated_data.set(data))
     }
 
     /// The explicit IV, if given.
     #[must_use]
     pub fn iv(&self) -> Option<&[u8]> {
-        self.0.as_ref()?.iv.as_deref()
+        self.0.as_ref()?.iv.bytes()
     }
 
     /// The explicit associated data, if given.
     #[must_use]
     pub fn associated_data(&self) -> Option<&[u8]> {
-        self.0.as_ref()?.associated_data.as_deref()
+        self.0.as_ref()?.associated_data.bytes()
     }
 }
 
@@ -102,21 +122,13 @@ impl Extension {
     #[cold]
     fn recycle(&mut self) {
         let Some(mut body) = self.0.take() else { return };
-        wipe(&mut body.iv);
-        wipe(&mut body.associated_data);
+        body.iv.wipe();
+        body.associated_data.wipe();
         if let Some(home) = body.home.upgrade() {
             // A pool has a place for each extension it made.
             drop(home.push(body));
         }
     }
-}
-
-/// Wipes the bytes where they lie, before they are let go; taking them out first would wipe a copy.
-fn wipe<const N: usize>(bytes: &mut Option<SmallVec<[u8; N]>>) {
-    if let Some(bytes) = bytes {
-        bytes.as_mut_slice().zeroize();
-    }
-    *bytes = None;
 }
 
 impl fmt::Debug for Extension {
@@ -160,5 +172,69 @@ impl ExtensionPool {
 impl fmt::Debug for ExtensionPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExtensionPool").field("available", &self.available()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_refused_and_changes_nothing() {
+        let mut extension = ExtensionPool::new(1).alloc().unwrap();
+        assert!(extension.set_iv(&[1; MAX_IV]) && extension.set_associated_data(&[2; MAX_ASSOCIATED_DATA]));
+        assert!(!extension.set_iv(&[3; MAX_IV + 1]));
+        assert!(!extension.set_associated_data(&[4; MAX_ASSOCIATED_DATA + 1]));
+        assert_eq!(extension.iv(), Some(&[1; MAX_IV][..]));
+        assert_eq!(extension.associated_data(), Some(&[2; MAX_ASSOCIATED_DATA][..]));
+    }
+
+    #[test]
+    fn empty_is_given_and_not_given_is_none() {
+        let mut extension = ExtensionPool::new(1).alloc().unwrap();
+        assert_eq!((extension.iv(), extension.associated_data()), (None, None));
+        assert!(extension.set_iv(&[]) && extension.set_associated_data(&[]));
+        assert_eq!((extension.iv(), extension.associated_data()), (Some(&[][..]), Some(&[][..])));
+    }
+
+    #[test]
+    fn a_shorter_value_replaces_a_longer_one() {
+        let mut extension = ExtensionPool::new(1).alloc().unwrap();
+        assert!(extension.set_iv(&[1; 16]) && extension.set_iv(&[2; 3]));
+        assert_eq!(extension.iv(), Some(&[2; 3][..]));
+    }
+
+    #[test]
+    fn an_extension_comes_back_from_its_pool_empty() {
+        let pool = ExtensionPool::new(1);
+        let mut extension = pool.alloc().unwrap();
+        assert!(extension.set_iv(&[1; 12]) && extension.set_associated_data(&[2; 8]));
+        assert!(pool.alloc().is_none());
+        drop(extension);
+        let again = pool.clone().alloc().unwrap();
+        assert_eq!((again.iv(), again.associated_data(), pool.available()), (None, None, 0));
+    }
+
+    #[test]
+    fn an_extension_outlives_its_pool() {
+        let pool = ExtensionPool::new(0);
+        let mut extension = pool.alloc().unwrap();
+        drop(pool);
+        assert!(extension.set_iv(&[5; 8]));
+        assert_eq!(extension.iv(), Some(&[5; 8][..]));
+    }
+
+    #[test]
+    fn no_extension_takes_nothing() {
+        let mut none = Extension::none();
+        assert!(!none.is_some() && !none.set_iv(&[1]) && !none.set_associated_data(&[1]));
+        assert_eq!((none.iv(), none.associated_data()), (None, None));
+    }
+
+    #[test]
+    fn printing_shows_lengths_and_no_bytes() {
+        let mut extension = ExtensionPool::new(1).alloc().unwrap();
+        assert!(extension.set_iv(&[0xab; 12]));
+        assert_eq!(format!("{extension:?}"), "Extension(iv Some(12), associated data None)");
     }
 }

@@ -60,3 +60,43 @@ impl fmt::Debug for Key {
         write!(f, "Key({} bytes, [redacted])", self.0.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_equal_when_length_and_every_byte_are() {
+        let key = Key::new(&[1, 2, 3]);
+        assert_eq!(key, Key::new(&[1, 2, 3]));
+        for other in [&[1, 2, 4][..], &[0, 2, 3], &[1, 2], &[1, 2, 3, 0], &[]] {
+            assert_ne!(key, Key::new(other));
+        }
+    }
+
+    #[test]
+    fn a_key_splits_where_it_is_long_enough() {
+        let key = Key::new(&[1, 2, 3]);
+        let parts = |head: &[u8], tail: &[u8]| Some((Key::new(head), Key::new(tail)));
+        assert_eq!(key.split_at(0), parts(&[], &[1, 2, 3]));
+        assert_eq!(key.split_at(2), parts(&[1, 2], &[3]));
+        assert_eq!(key.split_at(3), parts(&[1, 2, 3], &[]));
+        assert_eq!(key.split_at(4), None);
+        assert!(key.split_at(3).is_some_and(|(head, tail)| !head.is_empty() && tail.is_empty()));
+    }
+
+    #[test]
+    fn nothing_that_holds_a_key_prints_it() {
+        use crate::{AeadAlgorithm, SessionParams, Transform};
+        let secret = Key::new(&[0xab; 16]);
+        let transform = Transform::aead(AeadAlgorithm::AesGcm, secret.clone(), Key::new(&[0xab; 4]), 16);
+        let params = SessionParams::from(transform.clone());
+        for text in [format!("{secret:?}"), format!("{transform:?}"), format!("{params:#?}")] {
+            assert!(text.contains("[redacted]"), "{text}");
+            assert!(
+                !text.contains("171") && !text.to_lowercase().contains("ab, ") && !text.contains("abab"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -71,6 +71,13 @@ impl<T> Burst<T> {
         }
     }
 
+    /// Puts items at the end while there is room; what does not fit stays in the iterator.
+    #[inline(always)]
+    pub fn extend(&mut self, items: impl ExactSizeIterator<Item = T>) {
+        let room = self.room();
+        self.0.extend(items.take(room));
+    }
+
     /// Takes the last item.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
@@ -79,13 +86,13 @@ impl<T> Burst<T> {
 
     /// Takes every item out, in order; what the iterator does not yield is dropped with it.
     #[inline(always)]
-    pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+    pub fn drain(&mut self) -> impl ExactSizeIterator<Item = T> + '_ {
         self.0.drain(..)
     }
 
     /// Takes the first `count` items out (all, if there are fewer); the rest moves up.
     #[inline]
-    pub fn drain_front(&mut self, count: usize) -> impl Iterator<Item = T> + '_ {
+    pub fn drain_front(&mut self, count: usize) -> impl ExactSizeIterator<Item = T> + '_ {
         let end = count.min(self.0.len());
         self.0.drain(..end)
     }

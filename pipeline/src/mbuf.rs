@@ -189,6 +189,13 @@ impl Mbuf {
         unsafe { bytes_of_mut(last) }.get_mut(old_len..)
     }
 
+    /// Adds a copy of `bytes` at the end of the last segment; false (and no change) when its tailroom is too short.
+    #[inline(always)]
+    #[must_use]
+    pub fn append_copy(&mut self, bytes: &[u8]) -> bool {
+        self.append(bytes.len()).map(|to| copy(bytes, to)).is_some()
+    }
+
     /// Removes the first `count` bytes, which must lie in the first segment; false (and no change) otherwise.
     #[inline(always)]
     pub fn trim_front(&mut self, count: usize) -> bool {
@@ -320,6 +327,24 @@ impl Mbuf {
         memory::prefetch_line(header.wrapping_add(usize::from(DATA_OFFSET)));
     }
 
+    #[inline(always)]
+    pub(crate) fn pool(&self) -> NonNull<Shared> {
+        self.header().pool
+    }
+
+    /// True for a packet in one segment, of this pool.
+    #[inline(always)]
+    pub(crate) fn is_plain_of(&self, pool: NonNull<Shared>) -> bool {
+        let header = self.header();
+        header.pool == pool && header.next.is_none()
+    }
+
+    /// Gives up ownership.
+    #[inline(always)]
+    pub(crate) fn into_header(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
     #[inline]
     fn last(&self) -> NonNull<Header> {
         let mut at = self.0;
@@ -437,6 +462,25 @@ impl Drop for Mbuf {
     fn drop(&mut self) {
         // SAFETY: the handle is the one owner, and is gone after this.
         unsafe { free_chain(self.0) }
+    }
+}
+
+/// Copies between slices of one length. Packets of 64 to 128 bytes are many, and two copies of known length, that may
+/// overlap, are cheaper for them than a call.
+#[inline(always)]
+fn copy(from: &[u8], to: &mut [u8]) {
+    const HALF: usize = 64;
+    if (HALF..=2 * HALF).contains(&from.len())
+        && let (Some(head), Some(tail)) = (from.first_chunk::<HALF>(), from.last_chunk::<HALF>())
+    {
+        if let Some(place) = to.first_chunk_mut() {
+            *place = *head;
+        }
+        if let Some(place) = to.last_chunk_mut() {
+            *place = *tail;
+        }
+    } else {
+        to.copy_from_slice(from);
     }
 }
 

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
+use smallvec::SmallVec;
 
-use crate::burst::Burst;
+use crate::burst::{Burst, MAX_BURST};
 use crate::lcore::{self, MAX_LCORES};
 use crate::mbuf::{DATA_OFFSET, HEADER_LEN, Header, Mbuf};
 use crate::memory::{Backing, Region};
@@ -80,7 +81,7 @@ pub(crate) struct Shared {
 }
 
 /// A free buffer.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Free(NonNull<Header>);
 
 // SAFETY: a free buffer is owned by whoever holds this value, on any thread.
@@ -139,15 +140,11 @@ impl Pool {
     #[must_use]
     pub fn alloc_copy(&self, bytes: &[u8]) -> Option<Mbuf> {
         let mut packet = self.alloc()?;
-        if let Some(to) = packet.append(bytes.len()) {
-            to.copy_from_slice(bytes);
-            return Some(packet);
-        }
-        self.copy_chained(packet, bytes)
+        if packet.append_copy(bytes) { Some(packet) } else { self.copy_chained(packet, bytes) }
     }
 
     #[cold]
-    fn copy_chained(&self, mut packet: Mbuf, bytes: &[u8]) -> Option<Mbuf> {
+    pub(crate) fn copy_chained(&self, mut packet: Mbuf, bytes: &[u8]) -> Option<Mbuf> {
         let (first, mut rest) = bytes.split_at_checked(packet.tailroom())?;
         packet.append(first.len())?.copy_from_slice(first);
         while !rest.is_empty() {
@@ -160,10 +157,29 @@ impl Pool {
         Some(packet)
     }
 
-    /// Gives a whole burst back.
+    /// Takes up to `count` buffers (at most [`MAX_BURST`]) out of the pool at once, to make packets of: cheaper than
+    /// one by one. What is not used goes back when the reserve is dropped.
+    #[inline(always)]
+    #[must_use]
+    pub fn reserve(&self, count: usize) -> Reserve<'_> {
+        let mut free = SmallVec::new();
+        self.shared().take_many(count.min(MAX_BURST), &mut free);
+        Reserve { pool: self, free }
+    }
+
+    /// Gives a whole burst back: cheaper than one by one when its packets are whole and of one pool.
     #[inline]
     pub fn free_burst(burst: &mut Burst<Mbuf>) {
-        burst.clear();
+        let Some(pool) = burst.as_slice().first().map(Mbuf::pool) else { return };
+        // SAFETY: the pool's shared part lives as long as the packet that points to it, which this function owns
+        // until the stack's length says that it is free.
+        let shared = unsafe { pool.as_ref() };
+        let Some(stack) = shared.stacks.get(lcore::current_slot()) else { return burst.clear() };
+        if STACK - stack.len.load(Ordering::Relaxed) < burst.len() || !burst.iter().all(|packet| packet.is_plain_of(pool)) {
+            return burst.clear();
+        }
+        // SAFETY: this thread has the stack's lcore number, and there is room for every packet.
+        unsafe { stack.push_all(burst.drain().map(|packet| Free(packet.into_header()))) };
     }
 
     /// Packet bytes that one fresh buffer takes.
@@ -248,6 +264,34 @@ impl Shared {
                 None => unsafe { self.refill(stack) },
             },
             None => self.take_without_stack(),
+        }
+    }
+
+    /// Takes up to `count` free buffers.
+    #[inline(always)]
+    fn take_many(&self, count: usize, to: &mut SmallVec<[Free; MAX_BURST]>) {
+        if let Some(stack) = self.stacks.get(lcore::current_slot()) {
+            // SAFETY: this thread has the stack's lcore number.
+            unsafe {
+                if stack.len.load(Ordering::Relaxed) < count {
+                    self.refill_to(stack, count);
+                }
+                stack.pop_many(count, to);
+            }
+        } else {
+            to.extend(std::iter::from_fn(|| self.take_without_stack()).take(count));
+        }
+    }
+
+    /// # Safety
+    /// The calling thread must have the stack's lcore number.
+    #[cold]
+    unsafe fn refill_to(&self, stack: &Stack, count: usize) {
+        while stack.len.load(Ordering::Relaxed) < count {
+            // SAFETY: passed on from the caller. A burst and a batch fit into a stack together.
+            let Some(free) = (unsafe { self.refill(stack) }) else { return };
+            // SAFETY: as above.
+            unsafe { stack.push(free) };
         }
     }
 
@@ -364,6 +408,85 @@ impl Stack {
     }
 }
 
+impl Stack {
+    /// Moves the top `count` buffers (all, if there are fewer) to the end of `to`, which must be empty.
+    ///
+    /// # Safety
+    /// The calling thread must have this stack's lcore number.
+    #[inline(always)]
+    unsafe fn pop_many(&self, count: usize, to: &mut SmallVec<[Free; MAX_BURST]>) {
+        let len = self.len.load(Ordering::Relaxed);
+        let left = len.saturating_sub(count);
+        // SAFETY: only this thread touches `items`.
+        if let Some(top) = unsafe { (*self.items.get()).get(left..len) } {
+            to.extend_from_slice(top);
+        }
+        self.len.store(left, Ordering::Release);
+    }
+
+    /// # Safety
+    /// The calling thread must have this stack's lcore number, and the stack must have room for all.
+    #[inline(always)]
+    unsafe fn push_all(&self, all: impl Iterator<Item = Free>) {
+        let mut len = self.len.load(Ordering::Relaxed);
+        for free in all {
+            // SAFETY: only this thread touches `items`.
+            if let Some(place) = unsafe { (*self.items.get()).get_mut(len) } {
+                *place = free;
+                len += 1;
+            }
+        }
+        // Last touch of the pool, as in `push`.
+        self.len.store(len, Ordering::Release);
+    }
+}
+
+/// Buffers taken out of a pool to make packets of; see [`Pool::reserve`].
+#[derive(Debug)]
+pub struct Reserve<'a> {
+    pool: &'a Pool,
+    free: SmallVec<[Free; MAX_BURST]>,
+}
+
+impl Reserve<'_> {
+    /// Buffers left.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.free.len()
+    }
+
+    /// True when none is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// An empty packet, or `None` when the reserve is used up.
+    #[inline(always)]
+    pub fn alloc(&mut self) -> Option<Mbuf> {
+        let free = self.free.pop()?;
+        // SAFETY: the reserve owned the buffer, which is one of its pool's.
+        Some(unsafe { Mbuf::fresh(free.0, self.pool.0.0, self.pool.shared().stride) })
+    }
+
+    /// A packet with a copy of `bytes`, as [`Pool::alloc_copy`]; further segments come from the pool.
+    #[inline(always)]
+    pub fn alloc_copy(&mut self, bytes: &[u8]) -> Option<Mbuf> {
+        let mut packet = self.alloc()?;
+        if packet.append_copy(bytes) { Some(packet) } else { self.pool.copy_chained(packet, bytes) }
+    }
+}
+
+impl Drop for Reserve<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        while let Some(free) = self.free.pop() {
+            // SAFETY: the reserve owned the buffer.
+            unsafe { self.pool.shared().release(free.0) };
+        }
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: this is the last handle; the shared part is freed only here, below.
@@ -422,6 +545,35 @@ mod tests {
         let packet = small(4).alloc_copy(b"still here").unwrap();
         assert_eq!(packet.data(), b"still here");
         drop(packet);
+    }
+
+    #[test]
+    fn a_reserve_gives_back_what_is_not_used() {
+        let pool = small(100);
+        let mut reserve = pool.reserve(64);
+        assert_eq!((reserve.len(), pool.available()), (64, 36));
+        let packet = reserve.alloc_copy(&[7; 5000]).unwrap();
+        drop(reserve);
+        assert_eq!(pool.available(), 100 - packet.segment_count());
+        assert_eq!(pool.reserve(1000).len(), 64);
+        drop(packet);
+        assert_eq!(pool.available(), 100);
+    }
+
+    #[test]
+    fn a_burst_of_whole_and_chained_packets_of_two_pools_comes_home() {
+        let (one, two) = (small(400), small(400));
+        for turn in 0..50 {
+            let mut burst = Burst::new();
+            for n in 0..60 {
+                let pool = if turn % 3 == 0 && n % 5 == 0 { &two } else { &one };
+                let len = if turn % 2 == 0 && n % 7 == 0 { 5000 } else { 60 };
+                burst.push(pool.alloc_copy(&vec![1; len]).unwrap()).unwrap();
+            }
+            Pool::free_burst(&mut burst);
+            assert!(burst.is_empty());
+            assert_eq!((one.available(), two.available()), (400, 400));
+        }
     }
 
     #[test]

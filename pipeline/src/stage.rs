@@ -83,6 +83,11 @@ impl<A, B, M> Chain<A, B, M> {
     }
 
     /// The two stages.
+    pub fn parts(&self) -> (&A, &B) {
+        (&self.first, &self.second)
+    }
+
+    /// The two stages, to be changed between bursts.
     pub fn parts_mut(&mut self) -> (&mut A, &mut B) {
         (&mut self.first, &mut self.second)
     }

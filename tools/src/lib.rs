@@ -1,1 +1,9 @@
-//! tools
+//! What a person runs, as a library behind the programs in `bin/`.
+//!
+//! The highest of Sealane's floors: it reads options, configurations and captures, builds the path out of the floors
+//! below, runs it on a pinned core, and reports. Everything here may format and allocate; the polling core that it
+//! starts does neither.
+
+pub mod config;
+pub mod failure;
+pub mod replay;

@@ -1,14 +1,8 @@
-//! The null driver: takes any bundle, computes nothing, reports every job of its sessions done. It is the floor of
-//! overhead that every other driver is measured against, and no protection at all.
-//!
-//! Invariant: a job of a session that was not opened here is never done; the caller would take plaintext for
-//! sealed.
-
-use std::collections::VecDeque;
+//! The null driver: takes any bundle, computes nothing, reports every job done, whatever its session. It is the floor
+//! of overhead that every other driver is measured against, and no protection at all.
 
 use crate::capability::Capabilities;
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
-use crate::drivers::sessions::{Sessions, View};
 use crate::job::{Job, JobBurst, Status};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
@@ -17,7 +11,6 @@ use crate::transform::SessionParams;
 #[derive(Debug)]
 pub struct Null {
     capabilities: Capabilities,
-    sessions: Sessions<()>,
 }
 
 impl Default for Null {
@@ -30,13 +23,9 @@ impl Null {
     /// The driver, as `null0`.
     #[must_use]
     pub fn new() -> Self {
-        let capabilities = Capabilities {
-            anything: true,
-            synchronous: true,
-            scatter_gather: true,
-            ..Capabilities::default()
-        };
-        Self { capabilities, sessions: Sessions::new() }
+        let capabilities =
+            Capabilities { anything: true, synchronous: true, scatter_gather: true, ..Capabilities::default() };
+        Self { capabilities }
     }
 }
 
@@ -47,42 +36,34 @@ impl Driver for Null {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
-    fn open_session(&self, id: SessionId, _params: &SessionParams) -> Result<(), OpenError> {
-        self.sessions.open(id, ());
+    fn open_session(&self, _id: SessionId, _params: &SessionParams) -> Result<(), OpenError> {
         Ok(())
     }
-    fn close_session(&self, id: SessionId) {
-        self.sessions.close(id);
-    }
+    fn close_session(&self, _id: SessionId) {}
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
         let depth = config.depth.max(1);
-        Box::new(Queue { sessions: self.sessions.view(), done: VecDeque::with_capacity(depth), depth })
+        Box::new(Queue { done: Vec::with_capacity(depth), depth })
     }
 }
 
+/// Done jobs wait in the order of submission.
 #[derive(Debug)]
 struct Queue {
-    sessions: View<()>,
-    done: VecDeque<Job>,
+    done: Vec<Job>,
     depth: usize,
 }
 
 impl QueuePair for Queue {
     fn submit(&mut self, jobs: &mut JobBurst) -> usize {
-        self.sessions.refresh();
-        let room = self.depth - self.done.len();
-        let before = self.done.len();
-        self.done.extend(jobs.drain_front(room).map(|mut job| {
-            let known = self.sessions.find(job.session()).is_some();
-            job.set_status(if known { Status::Done } else { Status::UnknownSession });
-            job
-        }));
-        self.done.len() - before
+        let taken = jobs.len().min(self.depth - self.done.len());
+        jobs.as_mut_slice().iter_mut().take(taken).for_each(|job| job.set_status(Status::Done));
+        self.done.extend(jobs.drain_front(taken));
+        taken
     }
 
     fn poll(&mut self, done: &mut JobBurst) -> usize {
         let count = done.room().min(self.done.len());
-        self.done.drain(..count).for_each(|job| drop(done.push(job)));
+        done.extend(self.done.drain(..count));
         count
     }
 }

@@ -30,7 +30,7 @@ use std::path::Path;
 
 pub use error::{CaptureError, Fault};
 pub use link_type::LinkType;
-use record::Contents;
+use record::{Contents, PacketRecord};
 pub use record::Packet;
 pub use resolution::TimestampResolution;
 pub use writer::CaptureWriter;
@@ -133,6 +133,12 @@ impl Capture {
     /// The packets in the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Packet<'_>> + DoubleEndedIterator + Clone {
         self.contents.records.iter().map(|record| record.packet(&self.bytes))
+    }
+
+    /// The packets in the order of the file, from packet `index` (counted from 0) on.
+    pub fn iter_from(&self, index: usize) -> impl ExactSizeIterator<Item = Packet<'_>> + Clone {
+        let records = self.contents.records.get(index..).unwrap_or_default();
+        records.iter().map(|record: &PacketRecord| record.packet(&self.bytes))
     }
 
     /// Captured bytes of all packets together, without the file's own headers.

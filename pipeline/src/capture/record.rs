@@ -17,6 +17,7 @@ pub struct Packet<'a> {
 
 impl Packet<'_> {
     /// Whether the snap length of the recording cut the packet.
+    #[inline]
     pub fn is_truncated(&self) -> bool {
         usize::try_from(self.original_len).map_or(true, |original| self.data.len() < original)
     }
@@ -33,6 +34,7 @@ pub(super) struct PacketRecord {
 
 impl PacketRecord {
     /// The packet, from the bytes that the record was made for.
+    #[inline(always)]
     pub(super) fn packet<'a>(&self, bytes: &'a [u8]) -> Packet<'a> {
         let data =
             bytes.get(self.offset..).and_then(|rest| rest.get(..self.len as usize)).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::io;
 
 use crate::burst::Burst;
 use crate::mbuf::Mbuf;
-use crate::pool::Pool;
+use crate::pool::{Pool, Reserve};
 use crate::port::{Receive, RxPort};
 use crate::stats::Ledger;
 
@@ -65,12 +65,19 @@ pub struct GeneratorConfig {
 #[derive(Debug)]
 pub struct Generator {
     pool: Pool,
+    turn: Turn,
+    left: u64,
+    received: u64,
+}
+
+/// Whose turn it is: sizes and flows one after the other.
+#[derive(Debug)]
+struct Turn {
     templates: Vec<Template>,
     flows: u32,
     next_template: usize,
     next_flow: u32,
-    left: u64,
-    received: u64,
+    number: u32,
 }
 
 /// A packet of one size, with flow fields of zero, and the sum of its IP header.
@@ -91,28 +98,30 @@ impl Generator {
             let what = "a generator needs at least one flow, and sizes from 28 bytes (IP and UDP headers)";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        Ok(Self {
+        let turn = Turn {
             templates: sizes.into_iter().map(Template::new).collect(),
             flows: config.flows,
             next_template: 0,
             next_flow: 0,
-            left: config.packets,
-            received: 0,
-            pool,
-        })
+            number: 0,
+        };
+        Ok(Self { pool, turn, left: config.packets, received: 0 })
     }
 
     /// Goes on for `packets` more packets.
     pub fn rewind(&mut self, packets: u64) {
         self.left = packets;
     }
+}
 
+impl Turn {
     #[inline(always)]
-    fn make(&mut self) -> Option<Mbuf> {
+    fn make(&mut self, buffers: &mut Reserve<'_>) -> Option<Mbuf> {
         let template = self.templates.get(self.next_template)?;
-        let mut packet = self.pool.alloc_copy(&template.bytes)?;
+        let mut packet = buffers.alloc_copy(&template.bytes)?;
         template.stamp_flow(packet.data_mut(), self.next_flow);
-        packet.set_number(self.received as u32);
+        packet.set_number(self.number);
+        self.number = self.number.wrapping_add(1);
         self.next_template += 1;
         if self.next_template == self.templates.len() {
             self.next_template = 0;
@@ -171,8 +180,9 @@ impl RxPort for Generator {
     fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive {
         let wanted = (limit.min(burst.room()) as u64).min(self.left);
         let before = burst.len();
+        let mut buffers = self.pool.reserve(wanted as usize);
         for _ in 0..wanted {
-            let Some(packet) = self.make() else { break };
+            let Some(packet) = self.turn.make(&mut buffers) else { break };
             drop(burst.push(packet));
             self.received += 1;
             self.left -= 1;

@@ -2,6 +2,7 @@
 
 use crate::burst::Burst;
 use crate::mbuf::Mbuf;
+use crate::pool::Pool;
 use crate::port::{Receive, RxPort, TxPort};
 use crate::stats::Ledger;
 
@@ -20,15 +21,6 @@ impl RxPort for NullRx {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NullTx {
     packets: u64,
-    bytes: u64,
-}
-
-impl NullTx {
-    /// Bytes sent so far, link headers included.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 impl TxPort for NullTx {
@@ -36,8 +28,7 @@ impl TxPort for NullTx {
     fn transmit(&mut self, burst: &mut Burst<Mbuf>) -> usize {
         let count = burst.len();
         self.packets += count as u64;
-        self.bytes += burst.iter().map(|packet| packet.packet_len() as u64).sum::<u64>();
-        burst.clear();
+        Pool::free_burst(burst);
         count
     }
     fn account(&self, ledger: &mut Ledger) {

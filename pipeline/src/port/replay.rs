@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::burst::Burst;
 use crate::capture::{Capture, CaptureError, CaptureWriter};
-use crate::mbuf::Mbuf;
+use crate::mbuf::{MAX_SEGMENTS, Mbuf};
 use crate::pool::Pool;
 use crate::port::{Receive, RxPort, TxPort};
 use crate::stats::{Ledger, Reason, Tally};
@@ -64,38 +64,48 @@ impl Replay {
         self.next
     }
 
-    /// One packet into the burst; false when no buffer is free.
+    /// Copies packets from the capture until `limit` are there, the capture ends, or buffers run out.
     #[inline(always)]
-    fn receive_one(&mut self, burst: &mut Burst<Mbuf>) -> bool {
-        let Some(packet) = self.capture.packet(self.next) else { return false };
-        let whole = packet.data.len() == packet.original_len as usize;
-        if whole {
-            let Some(mut mbuf) = self.pool.alloc_copy(packet.data) else {
-                return self.no_buffer(packet.data.len());
-            };
-            mbuf.set_number(self.next as u32);
-            mbuf.set_timestamp_ns(packet.timestamp_ns);
-            // Room was seen to by the caller.
-            drop(burst.push(mbuf));
-        } else {
-            self.dropped.add(ReplayDrop::CaptureTruncated, 1);
+    fn copy_packets(&mut self, burst: &mut Burst<Mbuf>, limit: usize) {
+        let mut buffers = self.pool.reserve(limit);
+        let mut number = self.next as u32;
+        for packet in self.capture.iter_from(self.next).take(limit) {
+            if packet.is_truncated() {
+                self.dropped.add(ReplayDrop::CaptureTruncated, 1);
+            } else if let Some(mut mbuf) = buffers.alloc_copy(packet.data) {
+                mbuf.set_number(number);
+                mbuf.set_timestamp_ns(packet.timestamp_ns);
+                // Room was seen to by the caller.
+                drop(burst.push(mbuf));
+            } else if self.can_ever_hold(packet.data.len()) {
+                break;
+            } else {
+                self.dropped.add(ReplayDrop::TooLong, 1);
+            }
+            number += 1;
         }
-        self.received += 1;
-        self.next += 1;
-        true
+        let done = number as usize - self.next;
+        self.received += done as u64;
+        self.next += done;
     }
 
-    /// Waits for buffers, unless the packet would not fit even an empty pool's longest chain.
+    /// Whether waiting for buffers helps: not when the packet exceeds the longest chain, or the whole pool.
     #[cold]
-    fn no_buffer(&mut self, len: usize) -> bool {
-        let longest =
-            self.pool.buffer_len() * usize::from(crate::mbuf::MAX_SEGMENTS).min(self.pool.buffers());
-        if len <= longest && self.pool.available() < self.pool.buffers() {
+    fn can_ever_hold(&self, len: usize) -> bool {
+        len <= self.pool.buffer_len() * usize::from(MAX_SEGMENTS).min(self.pool.buffers())
+    }
+
+    /// Begins the next pass when this one is over; false when there is none.
+    #[inline(always)]
+    fn has_more(&mut self) -> bool {
+        if self.next < self.capture.len() && self.passes_left > 0 {
+            return true;
+        }
+        self.passes_left = self.passes_left.saturating_sub(1);
+        if self.passes_left == 0 || self.capture.is_empty() {
             return false;
         }
-        self.dropped.add(ReplayDrop::TooLong, 1);
-        self.received += 1;
-        self.next += 1;
+        self.next = 0;
         true
     }
 }
@@ -104,24 +114,18 @@ impl RxPort for Replay {
     #[inline]
     fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive {
         let limit = limit.min(burst.room());
-        let before = burst.len();
-        while burst.len() - before < limit {
-            if self.next >= self.capture.len() {
-                self.passes_left = self.passes_left.saturating_sub(1);
-                if self.passes_left == 0 || self.capture.is_empty() {
-                    break;
-                }
-                self.next = 0;
+        let before = (burst.len(), self.received);
+        while burst.len() - before.0 < limit {
+            if !self.has_more() {
+                return if burst.len() > before.0 { Receive::Packets } else { Receive::End };
             }
-            if !self.receive_one(burst) {
+            let received = self.received;
+            self.copy_packets(burst, limit - (burst.len() - before.0));
+            if self.received == received {
                 break;
             }
         }
-        match burst.len() > before {
-            true => Receive::Packets,
-            false if self.passes_left == 0 || self.capture.is_empty() => Receive::End,
-            false => Receive::Idle,
-        }
+        if burst.len() > before.0 { Receive::Packets } else { Receive::Idle }
     }
 
     fn account(&self, ledger: &mut Ledger) {

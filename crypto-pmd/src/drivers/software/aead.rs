@@ -8,19 +8,22 @@ use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm};
 use crate::job::Operation;
 
 /// A key schedule with its hash key.
+///
+/// Boxed: a variant that is smaller than its enum would be copied to the heap with whatever the stack held behind
+/// it, which may be a key, and dropping the variant would not wipe that.
 pub(super) enum Aead {
-    Aes128(Aes128Gcm),
-    Aes192(AesGcm<Aes192, U12>),
-    Aes256(Aes256Gcm),
+    Aes128(Box<Aes128Gcm>),
+    Aes192(Box<AesGcm<Aes192, U12>>),
+    Aes256(Box<Aes256Gcm>),
 }
 
 impl Aead {
     /// `None` for a key of another length than 16, 24 or 32 bytes.
     pub(super) fn aes_gcm(key: &[u8]) -> Option<Self> {
         match key.len() {
-            16 => Aes128Gcm::new_from_slice(key).ok().map(Self::Aes128),
-            24 => AesGcm::new_from_slice(key).ok().map(Self::Aes192),
-            32 => Aes256Gcm::new_from_slice(key).ok().map(Self::Aes256),
+            16 => Aes128Gcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes128),
+            24 => AesGcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes192),
+            32 => Aes256Gcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes256),
             _ => None,
         }
     }
@@ -36,9 +39,9 @@ impl Aead {
         tag: &mut [u8],
     ) -> bool {
         match self {
-            Self::Aes128(gcm) => run_with(gcm, operation, nonce, aad, data, tag),
-            Self::Aes192(gcm) => run_with(gcm, operation, nonce, aad, data, tag),
-            Self::Aes256(gcm) => run_with(gcm, operation, nonce, aad, data, tag),
+            Self::Aes128(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Aes192(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Aes256(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
         }
     }
 }

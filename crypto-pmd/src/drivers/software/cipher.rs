@@ -8,20 +8,23 @@ use cbc::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, BlockSizeUser};
 use crate::job::Operation;
 
 /// A key schedule, both ways.
+///
+/// Boxed: a variant that is smaller than its enum would be copied to the heap with whatever the stack held behind
+/// it, which may be a key, and dropping the variant would not wipe that.
 #[derive(Debug)]
 pub(super) enum Cipher {
-    Aes128(Aes128),
-    Aes192(Aes192),
-    Aes256(Aes256),
+    Aes128(Box<Aes128>),
+    Aes192(Box<Aes192>),
+    Aes256(Box<Aes256>),
 }
 
 impl Cipher {
     /// `None` for a key of another length than 16, 24 or 32 bytes.
     pub(super) fn aes(key: &[u8]) -> Option<Self> {
         match key.len() {
-            16 => Aes128::new_from_slice(key).ok().map(Self::Aes128),
-            24 => Aes192::new_from_slice(key).ok().map(Self::Aes192),
-            32 => Aes256::new_from_slice(key).ok().map(Self::Aes256),
+            16 => Aes128::new_from_slice(key).ok().map(Box::new).map(Self::Aes128),
+            24 => Aes192::new_from_slice(key).ok().map(Box::new).map(Self::Aes192),
+            32 => Aes256::new_from_slice(key).ok().map(Box::new).map(Self::Aes256),
             _ => None,
         }
     }
@@ -29,9 +32,9 @@ impl Cipher {
     /// Works on `data` in place; false (and no change) unless its length is a multiple of 16 and the IV's is 16.
     pub(super) fn cbc(&self, operation: Operation, iv: &[u8], data: &mut [u8]) -> bool {
         match self {
-            Self::Aes128(aes) => cbc_with(aes, operation, iv, data),
-            Self::Aes192(aes) => cbc_with(aes, operation, iv, data),
-            Self::Aes256(aes) => cbc_with(aes, operation, iv, data),
+            Self::Aes128(aes) => cbc_with(&**aes, operation, iv, data),
+            Self::Aes192(aes) => cbc_with(&**aes, operation, iv, data),
+            Self::Aes256(aes) => cbc_with(&**aes, operation, iv, data),
         }
     }
 }

@@ -15,20 +15,22 @@ pub(super) struct Integrity {
     tag_len: usize,
 }
 
+/// Boxed: a variant that is smaller than its enum would be copied to the heap with whatever the stack held behind
+/// it, which may be a key, and dropping the variant would not wipe that.
 enum State {
-    Sha1(Hmac<Sha1>),
-    Sha256(Hmac<Sha256>),
-    Sha384(Hmac<Sha384>),
-    Sha512(Hmac<Sha512>),
+    Sha1(Box<Hmac<Sha1>>),
+    Sha256(Box<Hmac<Sha256>>),
+    Sha384(Box<Hmac<Sha384>>),
+    Sha512(Box<Hmac<Sha512>>),
 }
 
 impl Integrity {
     pub(super) fn new(algorithm: IntegrityAlgorithm, key: &[u8], tag_len: usize) -> Option<Self> {
         let state = match algorithm {
-            IntegrityAlgorithm::HmacSha1 => State::Sha1(Hmac::new_from_slice(key).ok()?),
-            IntegrityAlgorithm::HmacSha256 => State::Sha256(Hmac::new_from_slice(key).ok()?),
-            IntegrityAlgorithm::HmacSha384 => State::Sha384(Hmac::new_from_slice(key).ok()?),
-            IntegrityAlgorithm::HmacSha512 => State::Sha512(Hmac::new_from_slice(key).ok()?),
+            IntegrityAlgorithm::HmacSha1 => State::Sha1(Box::new(Hmac::new_from_slice(key).ok()?)),
+            IntegrityAlgorithm::HmacSha256 => State::Sha256(Box::new(Hmac::new_from_slice(key).ok()?)),
+            IntegrityAlgorithm::HmacSha384 => State::Sha384(Box::new(Hmac::new_from_slice(key).ok()?)),
+            IntegrityAlgorithm::HmacSha512 => State::Sha512(Box::new(Hmac::new_from_slice(key).ok()?)),
         };
         Some(Self { state, tag_len })
     }
@@ -40,10 +42,18 @@ impl Integrity {
     /// Writes or checks `tag` over `data` and `suffix`; true when written or matching.
     pub(super) fn run(&self, operation: Operation, data: &[u8], suffix: &[u8], tag: &mut [u8]) -> bool {
         match &self.state {
-            State::Sha1(mac) => finish(mac.clone().chain_update(data).chain_update(suffix), operation, tag),
-            State::Sha256(mac) => finish(mac.clone().chain_update(data).chain_update(suffix), operation, tag),
-            State::Sha384(mac) => finish(mac.clone().chain_update(data).chain_update(suffix), operation, tag),
-            State::Sha512(mac) => finish(mac.clone().chain_update(data).chain_update(suffix), operation, tag),
+            State::Sha1(mac) => {
+                finish((**mac).clone().chain_update(data).chain_update(suffix), operation, tag)
+            }
+            State::Sha256(mac) => {
+                finish((**mac).clone().chain_update(data).chain_update(suffix), operation, tag)
+            }
+            State::Sha384(mac) => {
+                finish((**mac).clone().chain_update(data).chain_update(suffix), operation, tag)
+            }
+            State::Sha512(mac) => {
+                finish((**mac).clone().chain_update(data).chain_update(suffix), operation, tag)
+            }
         }
     }
 }

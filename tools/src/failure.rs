@@ -1,0 +1,47 @@
+//! How a program ends early: one clear line, and the exit code that scripts rely on.
+
+use std::fmt;
+
+/// Something the user gave is wrong: usage, configuration, input.
+pub const BAD_USAGE: u8 = 2;
+/// The machine lacks what was asked for.
+pub const MACHINE_LACKS: u8 = 3;
+
+/// Why a program cannot go on.
+#[derive(Debug)]
+pub struct Failure {
+    /// The process's exit code.
+    pub code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// What the user gave is wrong.
+    pub fn usage(what: impl fmt::Display) -> Self {
+        Self { code: BAD_USAGE, message: one_line(&what.to_string()) }
+    }
+
+    /// What the user asked for is not here.
+    pub fn machine(what: impl fmt::Display) -> Self {
+        Self { code: MACHINE_LACKS, message: one_line(&what.to_string()) }
+    }
+
+    /// An option that exists and is not built yet.
+    #[must_use]
+    pub fn not_yet(option: &str) -> Self {
+        Self::usage(format_args!("{option} is not implemented yet; leave it out"))
+    }
+}
+
+/// Control characters, from a file's name say, must not break the line.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,219 @@
+//! Options of `esp-replay`. What a later version brings is known by name and refused by name.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use pipeline::MAX_BURST;
+use pipeline::port::Sizes;
+
+use crate::failure::Failure;
+
+/// Replay a capture through ESP and back on a pinned polling core; report throughput and latency.
+///
+/// Without arguments, the bundled capture goes out and back in under the bundled configuration.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "esp-replay", version, after_help = EXAMPLES)]
+pub struct Options {
+    /// Capture to replay, pcap or pcapng; without it, the bundled one.
+    pub capture: Option<PathBuf>,
+    /// Configuration with SAs and policies; without it, the bundled one.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Replay made-up UDP packets instead of a capture: IP sizes or "imix", then flows and packets, as in
+    /// "64", "imix,flows=16" or "64,flows=16,packets=1024".
+    #[arg(long, value_name = "SPEC", value_parser = parse_generate, conflicts_with = "capture")]
+    pub generate: Option<Generate>,
+    /// Which way.
+    #[arg(long, value_enum, default_value_t = Direction::Roundtrip)]
+    pub direction: Direction,
+    /// Write the packets that come out, as pcap or pcapng by the file's ending.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Crypto driver; "null" does everything but the cipher, and "auto" never picks it.
+    #[arg(long, value_enum, default_value_t = DriverName::Auto)]
+    pub driver: DriverName,
+    /// Instruction-set level of the driver.
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<String>,
+    /// Card profile of the "nic" driver (not implemented yet).
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Who does what: only "lookaside" so far.
+    #[arg(long, value_name = "OFFLOAD")]
+    pub offload: Option<String>,
+    /// Processor to poll on; without it, the first that this process may use.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub cores: Vec<usize>,
+    /// How the stages are spread: only "run-to-completion" so far.
+    #[arg(long, value_name = "LAYOUT", default_value = "run-to-completion")]
+    pub layout: String,
+    /// Packets taken in one turn.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=MAX_BURST as i64))]
+    pub burst: u8,
+    /// After one pass that is verified and written, time this many more from memory.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat: Option<u64>,
+    /// After one pass that is verified and written, time passes from memory for so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "repeat")]
+    pub duration: Option<f64>,
+    /// Packets a second: only "max" so far.
+    #[arg(long, value_name = "RATE", default_value = "max")]
+    pub rate: String,
+    /// Say what happens to packet N (from 1, as Wireshark counts) and why.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub explain: Option<u32>,
+    /// Write the report as JSON; "-" for standard output instead of the table.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the latency histogram in HdrHistogram's log format.
+    #[arg(long, value_name = "FILE")]
+    pub histogram: Option<PathBuf>,
+    /// Write the report as a page (not implemented yet).
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  esp-replay                                       the bundled capture, out and back
+  esp-replay web.pcap --config east.toml --direction outbound --out web-esp.pcap
+  esp-replay web-esp.pcap --config west.toml --direction inbound --out web-again.pcap
+  esp-replay --driver null --generate 64 --duration 2      what the path costs without the cipher
+  esp-replay web.pcap --explain 7                  what happens to the seventh packet
+
+Exit codes: 0 done; 1 not verified, or an inbound packet failed; 2 bad usage, configuration or input;
+3 the machine lacks what was asked for.";
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// Plain packets become ESP.
+    Outbound,
+    /// ESP becomes plain packets.
+    Inbound,
+    /// Out, and back in by mirrored SAs and policies.
+    Roundtrip,
+}
+
+impl Direction {
+    /// Name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+            Self::Roundtrip => "roundtrip",
+        }
+    }
+}
+
+/// Drivers by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DriverName {
+    /// Computes nothing: what everything else costs.
+    Null,
+    /// RustCrypto, one packet at a time.
+    Software,
+    /// Many packets side by side (not implemented yet).
+    Multibuffer,
+    /// The emulated card (not implemented yet).
+    Nic,
+    /// Several drivers as one (not implemented yet).
+    Scheduler,
+    /// The fastest that is built.
+    Auto,
+}
+
+/// Made-up packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generate {
+    /// Their sizes.
+    pub sizes: Sizes,
+    /// Their flows.
+    pub flows: u32,
+    /// How many make one pass.
+    pub packets: u32,
+}
+
+impl Options {
+    /// Refuses what is not built yet, and what does not go together.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names the option.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.check_built()?;
+        let null = self.driver == DriverName::Null;
+        if null && self.out.is_some() {
+            return Err(Failure::usage("--driver null computes nothing worth keeping; leave out --out or use --driver software"));
+        }
+        if null && self.direction == Direction::Inbound {
+            return Err(Failure::usage("--driver null cannot decrypt; use --driver software with --direction inbound"));
+        }
+        Ok(())
+    }
+
+    fn check_built(&self) -> Result<(), Failure> {
+        match self.driver {
+            DriverName::Multibuffer => return Err(Failure::not_yet("--driver multibuffer")),
+            DriverName::Nic => return Err(Failure::not_yet("--driver nic")),
+            DriverName::Scheduler => return Err(Failure::not_yet("--driver scheduler")),
+            DriverName::Null | DriverName::Software | DriverName::Auto => {}
+        }
+        known(self.level.as_deref(), "--level", "portable", &["avx512", "avx2", "sse"])?;
+        known(self.offload.as_deref(), "--offload", "lookaside", &["inline-crypto", "inline-protocol"])?;
+        known(Some(&self.layout), "--layout", "run-to-completion", &["pipelined"])?;
+        if self.rate != "max" {
+            let a_rate = self.rate == "recorded" || self.rate.parse::<f64>().is_ok();
+            let refused = || Failure::not_yet(&format!("--rate {}", self.rate));
+            let wrong = || Failure::usage(format_args!("--rate {} is no rate; use max", self.rate));
+            return Err(if a_rate { refused() } else { wrong() });
+        }
+        match (&self.html, &self.profile, self.cores.len()) {
+            (Some(_), ..) => Err(Failure::not_yet("--html")),
+            (_, Some(_), _) => Err(Failure::not_yet("--profile")),
+            (.., 2..) => Err(Failure::not_yet("--cores with several cores")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `value` must be `built`; one of `planned` is refused by name, anything else as a mistake.
+fn known(value: Option<&str>, option: &str, built: &str, planned: &[&str]) -> Result<(), Failure> {
+    match value {
+        None => Ok(()),
+        Some(value) if value == built => Ok(()),
+        Some(value) if planned.contains(&value) => Err(Failure::not_yet(&format!("{option} {value}"))),
+        Some(value) => Err(Failure::usage(format_args!("{option} {value} is unknown; use {built}"))),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e6 => Ok(seconds),
+        _ => Err("give seconds above 0, up to a million".to_owned()),
+    }
+}
+
+fn parse_generate(text: &str) -> Result<Generate, String> {
+    let mut parts = text.split(',');
+    let sizes = match parts.next().unwrap_or_default() {
+        "imix" => Sizes::Imix,
+        size => match size.parse::<u16>() {
+            Ok(size) if size >= 28 => Sizes::Fixed(size),
+            _ => return Err(format!("\"{size}\" is no size; give \"imix\" or bytes of an IP packet, 28 to 65535")),
+        },
+    };
+    let mut generate = Generate { sizes, flows: 1, packets: 1024 };
+    for part in parts {
+        let number = |value: &str| match value.parse::<u32>() {
+            Ok(number) if number > 0 && number <= 1 << 24 => Ok(number),
+            _ => Err(format!("\"{value}\" is no number from 1 to 16777216")),
+        };
+        match part.split_once('=') {
+            Some(("flows", value)) => generate.flows = number(value)?,
+            Some(("packets", value)) => generate.packets = number(value)?,
+            _ => return Err(format!("\"{part}\" is unknown; use flows=N or packets=N")),
+        }
+    }
+    Ok(generate)
+}

@@ -1,0 +1,306 @@
+//! The report: one JSON object for scripts, one screen for people, and the histogram's log.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
+use pipeline::stats::Named;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+use super::options::{Direction, DriverName, Options};
+use super::run::{Outcome, Runner};
+
+/// The report, with the names that scripts rely on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    schema: &'static str,
+    capture: String,
+    direction: &'static str,
+    driver: &'static str,
+    level: &'static str,
+    layout: &'static str,
+    cores: Vec<usize>,
+    burst: u8,
+    packets: Packets,
+    bytes: Bytes,
+    seconds: f64,
+    mpps: f64,
+    gbps: f64,
+    tsc_hz: u64,
+    tsc_cycles_per_packet: f64,
+    latency_kind: &'static str,
+    latency_ns: Latency,
+    stages: std::collections::BTreeMap<&'static str, Stage>,
+    turns: Turns,
+    memory: String,
+    verified: Option<bool>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Packets {
+    r#in: u64,
+    made: u64,
+    out: u64,
+    held: u64,
+    dropped: Named,
+    absorbed: Named,
+    made_by: Named,
+    out_by: Named,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Bytes {
+    r#in: u64,
+    out: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Latency {
+    count: u64,
+    min: u64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+/// What a step cost, from a sample of the bursts.
+#[derive(Clone, Debug, Serialize)]
+struct Stage {
+    tsc_cycles_per_packet: f64,
+    sampled_packets: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Turns {
+    busy: u64,
+    idle: u64,
+    stalled: u64,
+}
+
+impl Report {
+    /// Puts the figures together.
+    #[must_use]
+    pub fn new(options: &Options, runner: &Runner<'_>, outcome: &Outcome) -> Self {
+        let ledger = &outcome.ledger;
+        let plain_bytes = match options.direction {
+            Direction::Outbound | Direction::Roundtrip => outcome.ip_bytes.0,
+            Direction::Inbound => outcome.ip_bytes.1,
+        };
+        let tsc_hz = runner.clock.hz();
+        let null = options.driver == DriverName::Null;
+        Self {
+            schema: "sealane.replay/1",
+            capture: runner.source.name.clone(),
+            direction: options.direction.name(),
+            driver: if null { "null" } else { "software" },
+            level: if null { "none" } else { "portable" },
+            layout: "run-to-completion",
+            cores: runner.core.into_iter().collect(),
+            burst: options.burst,
+            packets: Packets::of(ledger),
+            bytes: Bytes { r#in: outcome.ip_bytes.0, out: outcome.ip_bytes.1 },
+            seconds: outcome.seconds,
+            mpps: per_second(ledger.received as f64, outcome.seconds) / 1e6,
+            gbps: per_second(plain_bytes as f64 * 8.0, outcome.seconds) / 1e9,
+            tsc_hz: tsc_hz as u64,
+            tsc_cycles_per_packet: outcome.seconds * tsc_hz / (ledger.received.max(1)) as f64,
+            latency_kind: "residence",
+            latency_ns: Latency::of(&outcome.latency),
+            stages: outcome.costs.iter().filter(|cost| cost.packets > 0).map(Stage::of).collect(),
+            turns: Turns { busy: outcome.turns.busy, idle: outcome.turns.idle, stalled: outcome.turns.stalled },
+            memory: runner.backing().to_string(),
+            verified: outcome.verified,
+        }
+    }
+
+    /// Writes what the options ask for; the table goes to standard output unless JSON does.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, options: &Options, outcome: &Outcome) -> Result<(), Failure> {
+        if let Some(path) = &options.histogram {
+            write_histogram(path, &outcome.latency, outcome.seconds)?;
+        }
+        match &options.json {
+            Some(path) if path.as_os_str() == "-" => self.write_json(std::io::stdout().lock(), path),
+            Some(path) => {
+                let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+                self.write_json(BufWriter::new(file), path)?;
+                self.print(outcome);
+                Ok(())
+            }
+            None => {
+                self.print(outcome);
+                Ok(())
+            }
+        }
+    }
+
+    fn write_json(&self, mut to: impl std::io::Write, path: &Path) -> Result<(), Failure> {
+        let written = serde_json::to_writer(&mut to, self).map_err(std::io::Error::from);
+        written.and_then(|()| writeln!(to)).and_then(|()| to.flush()).map_err(|error| cannot_write(path, &error))
+    }
+
+    /// One screen. A closed pipe is no failure.
+    fn print(&self, outcome: &Outcome) {
+        let mut text = format!(
+            "{} · {} · driver {} ({}) · core {} · burst {} · {}\n",
+            self.capture,
+            self.direction,
+            self.driver,
+            self.level,
+            self.cores.first().map_or("not pinned".to_owned(), ToString::to_string),
+            self.burst,
+            self.memory,
+        );
+        text += &format!("{}\n", self.packets_table());
+        text += &format!("{}\n", self.speed_table());
+        let verdict = match (self.verified, &outcome.complaint) {
+            (Some(true), _) => "verified: every packet came through as it must".to_owned(),
+            (_, Some(complaint)) => format!("NOT verified: {complaint}"),
+            (Some(false), None) => "NOT verified".to_owned(),
+            (None, None) => "not verified: nothing to compare with".to_owned(),
+        };
+        text += &verdict;
+        if outcome.exhausted {
+            text += "\nan SA has sent its last sequence number; the rest was dropped";
+        }
+        drop(writeln!(std::io::stdout().lock(), "{text}"));
+    }
+
+    fn packets_table(&self) -> Table {
+        let mut table = empty_table(["packets", "", ""]);
+        let packets = &self.packets;
+        table.add_row(["in", &packets.r#in.to_string(), &format!("{} bytes of IP", self.bytes.r#in)]);
+        let named = |term: &Named| term.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ");
+        table.add_row(["out", &packets.out.to_string(), &named(&packets.out_by)]);
+        for (name, term) in [("made", &packets.made_by), ("dropped", &packets.dropped), ("absorbed", &packets.absorbed)] {
+            let total: u64 = term.values().sum();
+            if total > 0 {
+                table.add_row([name, &total.to_string(), &named(term)]);
+            }
+        }
+        if packets.held > 0 {
+            table.add_row(["held", &packets.held.to_string(), "still inside at the end"]);
+        }
+        table
+    }
+
+    fn speed_table(&self) -> Table {
+        let mut table = empty_table(["speed", "", ""]);
+        table.add_row(["packets", &format!("{:.3} Mpps", self.mpps), &format!("in {:.6} s", self.seconds)]);
+        table.add_row(["plain IP", &format!("{:.3} Gbit/s", self.gbps), ""]);
+        let per_packet = format!("{:.1} TSC cycles a packet", self.tsc_cycles_per_packet);
+        let steps: Vec<_> =
+            self.stages.iter().map(|(name, stage)| format!("{name} {:.1}", stage.tsc_cycles_per_packet)).collect();
+        table.add_row(["cost", &per_packet, &steps.join(", ")]);
+        let latency = &self.latency_ns;
+        table.add_row([
+            "latency",
+            &format!("p50 {} ns, p99 {} ns", latency.p50, latency.p99),
+            &format!("min {}, p90 {}, p99.9 {}, max {}", latency.min, latency.p90, latency.p999, latency.max),
+        ]);
+        table
+    }
+}
+
+fn empty_table(header: [&str; 3]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+impl Packets {
+    fn of(ledger: &pipeline::Ledger) -> Self {
+        Self {
+            r#in: ledger.received,
+            made: ledger.made.values().sum(),
+            out: ledger.sent,
+            held: ledger.held,
+            dropped: ledger.dropped.clone(),
+            absorbed: ledger.absorbed.clone(),
+            made_by: ledger.made.clone(),
+            out_by: ledger.sent_by.clone(),
+        }
+    }
+}
+
+impl Latency {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self {
+            count: histogram.len(),
+            min: if histogram.is_empty() { 0 } else { histogram.min() },
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max(),
+        }
+    }
+}
+
+impl Stage {
+    fn of(cost: &pipeline::stage::StageCost) -> (&'static str, Self) {
+        let cycles = cost.ticks as f64 / cost.packets as f64;
+        (cost.name, Self { tsc_cycles_per_packet: cycles, sampled_packets: cost.packets })
+    }
+}
+
+fn per_second(count: f64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count / seconds } else { 0.0 }
+}
+
+/// Checks, before anything runs, that the folders of the output files are there.
+///
+/// # Errors
+/// A folder that is not.
+pub(super) fn check_places(options: &Options) -> Result<(), Failure> {
+    let wanted = [&options.out, &options.json, &options.histogram];
+    wanted.into_iter().flatten().filter(|path| path.as_os_str() != "-").try_for_each(|path| check_place(path))
+}
+
+fn check_place(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let refuse = |what: &str| Err(Failure::usage(format_args!("{}: {what}", path.display())));
+    if !folder.is_dir() {
+        return refuse("its folder does not exist; make the folder first");
+    }
+    if path.is_dir() {
+        return refuse("is a folder; name a file");
+    }
+    Ok(())
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format_args!("{}: cannot be written: {error}; choose another place", path.display()))
+}
+
+/// HdrHistogram's interval log with one interval, in nanoseconds.
+fn write_histogram(path: &Path, histogram: &Histogram<u64>, seconds: f64) -> Result<(), Failure> {
+    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+    let mut to = BufWriter::new(file);
+    let mut serializer = V2DeflateSerializer::new();
+    let mut builder = IntervalLogWriterBuilder::new();
+    builder.add_comment("latency in nanoseconds").with_max_value_divisor(1.0);
+    let broken = |error: &dyn std::fmt::Debug| {
+        Failure::usage(format_args!("{}: the histogram cannot be written: {error:?}", path.display()))
+    };
+    let mut log = builder.begin_log_with(&mut to, &mut serializer).map_err(|error| cannot_write(path, &error))?;
+    let span = Duration::from_secs_f64(seconds.max(0.0));
+    log.write_histogram(histogram, Duration::ZERO, span, None).map_err(|error| broken(&error))?;
+    to.flush().map_err(|error| cannot_write(path, &error))
+}
