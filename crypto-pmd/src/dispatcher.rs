@@ -290,6 +290,8 @@ mod tests {
         let (stayed, gone): (Out, Out) = before.into_iter().partition(|(cookie, _)| left.contains(cookie));
         assert!(stayed.iter().map(|&(cookie, _)| cookie).eq(left));
         assert_eq!(taken, gone.len());
+        let overtakes = |one: &(u64, SessionId)| gone.iter().any(|other| other.1 == one.1 && other.0 > one.0);
+        assert!(!stayed.iter().any(overtakes), "a job was taken before an earlier one of its session");
         out.extend(gone);
     }
 

@@ -231,12 +231,15 @@ mod tests {
     use crate::drivers::{Null, Software};
     use crate::{AeadAlgorithm, IntegrityAlgorithm, Key, Transform};
 
+    /// The sessions that a driver has.
+    type Open = Arc<Mutex<Vec<SessionId>>>;
+
     /// Knows how many sessions it has, and has room for a few.
     #[derive(Debug)]
     struct Small {
         name: &'static str,
         capabilities: Capabilities,
-        open: Arc<Mutex<Vec<SessionId>>>,
+        open: Open,
     }
 
     impl Small {
@@ -274,7 +277,7 @@ mod tests {
     }
 
     /// Software first, then a card with room for one session.
-    fn two() -> (Registry, [DriverId; 2], [Arc<Mutex<Vec<SessionId>>>; 2]) {
+    fn two() -> (Registry, [DriverId; 2], [Open; 2]) {
         let registry = Registry::new();
         let (software, card) = (Small::new("soft0", false, 2), Small::new("card0", true, 1));
         let open = [Arc::clone(&software.open), Arc::clone(&card.open)];
@@ -282,7 +285,7 @@ mod tests {
         (registry, ids, open)
     }
 
-    fn lengths(open: &[Arc<Mutex<Vec<SessionId>>>; 2]) -> [usize; 2] {
+    fn lengths(open: &[Open; 2]) -> [usize; 2] {
         [0, 1].map(|n| open[n].lock().unwrap().len())
     }
 

@@ -10,8 +10,8 @@ use pipeline::{MAX_BURST, Mbuf};
 use crate::drop_reason::DropReason;
 use crate::flow_cache::FlowCache;
 use crate::flow_key::{self, FlowKey, Part, V4Key, V6Key};
-use crate::header::IpVersion;
-use crate::header::link::Link;
+use crate::header::link::{Link, Network};
+use crate::header::{HeaderError, IpVersion};
 use crate::spd::{Action, Spd};
 
 /// What is to happen to a packet, as far as its first look can say.
@@ -120,7 +120,8 @@ impl Classifier {
     #[inline(always)]
     fn parse_one(&self, link: Link, packet: &mut Mbuf) -> Found {
         let malformed = Found { verdict: Verdict::Drop(DropReason::MalformedHeader), ..Found::NOTHING };
-        let Some(network) = link.parse(packet.data()) else { return Found::NOTHING };
+        let Ok(network) = network_of(link, packet) else { return malformed };
+        let Some(network) = network else { return Found::NOTHING };
         packet.set_l2_len(network.l2_len);
         let Some(version) = network.version else { return Found::NOTHING };
         let l2_len = usize::from(network.l2_len);
@@ -220,6 +221,18 @@ impl Classifier {
             FlowKey::V6(key) => self.v6.insert(key, found.hash, spd.epoch(), verdict.to_word()),
         }
         verdict
+    }
+}
+
+/// What a packet's link header says, or `None` where the packet ends within it. An error where it goes on in a later
+/// segment: nobody looked, so it may well be IP, and must not pass as something that no policy speaks of.
+#[inline(always)]
+pub(crate) fn network_of(link: Link, packet: &Mbuf) -> Result<Option<Network>, HeaderError> {
+    let data = packet.data();
+    match link.parse(data) {
+        Some(network) if network.version.is_some() || !data.is_empty() => Ok(Some(network)),
+        _ if packet.is_chained() => Err(HeaderError::Truncated),
+        network => Ok(network),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What one direction of one core has counted.
 
+use crypto_pmd::job::JobBurst;
 use pipeline::stats::SparseTally;
-use pipeline::{Ledger, Mbuf, Reason, Tally};
+use pipeline::{Burst, Ledger, Mbuf, Reason, Tally};
 
 use crate::drop_reason::{AbsorbReason, DropReason, OutReason};
 use crate::sa::SaSlot;
@@ -24,6 +25,15 @@ macro_rules! reason {
     )+};
 }
 reason!(DropReason, AbsorbReason, OutReason);
+
+/// A packet that needs no job, and its place among those that do.
+#[derive(Debug)]
+pub struct Passed {
+    /// The packet.
+    pub packet: Mbuf,
+    /// Jobs that were made before it.
+    pub after: u64,
+}
 
 /// The counters.
 #[derive(Clone, Debug)]
@@ -52,6 +62,21 @@ impl Counters {
             ip_bytes_in: 0,
             ip_bytes_out: 0,
         }
+    }
+
+    /// Hands a packet on that needs no job, behind the jobs that were made before it. The caller saw to room.
+    #[inline(never)]
+    pub(crate) fn pass(
+        &mut self,
+        ip_bytes: u32,
+        reason: OutReason,
+        packet: Mbuf,
+        jobs: &JobBurst,
+        passed: &mut Burst<Passed>,
+    ) {
+        self.ip_bytes_out += u64::from(ip_bytes);
+        self.sent.add(reason, 1);
+        drop(passed.push(Passed { packet, after: jobs.len() as u64 }));
     }
 
     /// Lets a packet go.

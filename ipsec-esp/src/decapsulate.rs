@@ -19,6 +19,8 @@ use crate::sa::{Mode, SaParams};
 
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;
+/// UDP header and SPI: with less, a datagram on ESP's port is something else.
+const SHORTEST_ESP_OVER_UDP: usize = udp::LEN + 4;
 /// Longest padding.
 const MAX_PADDING: usize = 255;
 
@@ -75,23 +77,34 @@ impl InboundSa {
     }
 }
 
-/// What an arriving IP packet is.
+/// What an arriving IP packet is; the numbers are lengths of the IP packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrived {
     /// ESP, directly or over UDP.
     Esp(EspPacket),
     /// A NAT keepalive.
-    Keepalive,
+    Keepalive(u32),
     /// IKE on the port that ESP shares.
     Ike(u32),
     /// A part of an ESP packet.
-    EspFragment,
+    EspFragment(u32),
     /// Neither; a policy for plain packets decides.
     Plain,
     /// Headers that contradict each other.
     Malformed,
     /// ESP without room for its own header.
-    Truncated,
+    Truncated(u32),
+}
+
+impl Arrived {
+    /// Length of the IP packet, 0 where it is for others to find out.
+    pub(crate) fn total_len(&self) -> u32 {
+        match *self {
+            Self::Esp(esp) => esp.total_len,
+            Self::Keepalive(len) | Self::Ike(len) | Self::EspFragment(len) | Self::Truncated(len) => len,
+            Self::Plain | Self::Malformed => 0,
+        }
+    }
 }
 
 /// An ESP packet as it arrived. Offsets count from the start of the IP packet.
@@ -153,7 +166,7 @@ impl Outer {
     #[inline(always)]
     fn look(&self, upper: u8, is_fragment: bool, payload: &[u8], udp_ports: &[u16]) -> Arrived {
         match upper {
-            protocol::ESP if is_fragment => Arrived::EspFragment,
+            protocol::ESP if is_fragment => Arrived::EspFragment(self.total_len),
             protocol::ESP => self.esp(payload, 0),
             protocol::UDP if !is_fragment && !udp_ports.is_empty() => self.over_udp(payload, udp_ports),
             _ => Arrived::Plain,
@@ -162,7 +175,7 @@ impl Outer {
 
     #[inline(always)]
     fn esp(&self, esp: &[u8], udp_len: u16) -> Arrived {
-        let Some(header) = EspHeader::parse(esp) else { return Arrived::Truncated };
+        let Some(header) = EspHeader::parse(esp) else { return Arrived::Truncated(self.total_len) };
         Arrived::Esp(EspPacket {
             header,
             dst: self.dst,
@@ -186,10 +199,14 @@ impl Outer {
         if u32::from(header.length) + u32::from(self.offset) != self.total_len {
             return Arrived::Malformed;
         }
+        // A first segment that ends early must not look like a short datagram.
+        if payload.len() < usize::from(header.length).min(SHORTEST_ESP_OVER_UDP).saturating_sub(udp::LEN) {
+            return Arrived::Malformed;
+        }
         match udp::carried(payload) {
             Carried::Esp => self.esp(payload, udp::LEN as u16),
             Carried::Ike => Arrived::Ike(self.total_len),
-            Carried::Keepalive => Arrived::Keepalive,
+            Carried::Keepalive => Arrived::Keepalive(self.total_len),
             Carried::Runt => Arrived::Malformed,
         }
     }
@@ -354,7 +371,7 @@ fn padding_is_right(packet: &Mbuf, offset: usize, len: usize) -> bool {
 
 #[inline(always)]
 fn counts_up(padding: &[u8]) -> bool {
-    padding.iter().zip(1_u8..).fold(0, |wrong, (byte, expected)| wrong | (byte ^ expected)) == 0
+    padding.iter().zip(1..=u8::MAX).fold(0, |wrong, (byte, expected)| wrong | (byte ^ expected)) == 0
 }
 
 /// The byte with DSCP and ECN of either version.

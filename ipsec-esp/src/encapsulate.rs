@@ -23,6 +23,8 @@ use crate::suite::Cipher;
 
 /// Longest IPv4 packet, and longest IPv6 payload.
 const MAX_LEN: usize = 65_535;
+/// Longest IPv6 packet: its length field does not count the fixed header.
+const MAX_LEN_V6: usize = MAX_LEN + ipv6::LEN;
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;
 /// What padding must be (RFC 4303 section 2.4).
@@ -119,7 +121,9 @@ impl OutboundSa {
         let inner: [u8; 8] = inner.ok_or(DropReason::MalformedHeader)?;
         let front = usize::from(self.front_len);
         packet.truncate(l2_len + total_len);
-        let cipher_len = self.append_trailer(packet, pool, total_len, front, next_header)?;
+        let longest = if matches!(self.outer, OuterHeader::V6(_)) { MAX_LEN_V6 } else { MAX_LEN };
+        let trailer = Trailer { payload_len: total_len, room: longest.saturating_sub(front), next_header };
+        let cipher_len = self.append_trailer(packet, pool, trailer)?;
         let data = packet.prepend(front).ok_or(DropReason::TooLong)?;
         let sequence = self.take_sequence(total_len)?;
         move_link_header(data, front, 0, l2_len);
@@ -187,9 +191,13 @@ impl OutboundSa {
         let point = Insertion::of(&found.key, ip, total_len).ok_or(DropReason::MalformedHeader)?;
         let front = usize::from(self.front_len);
         packet.truncate(l2_len + total_len);
-        let payload_len = total_len - point.offset;
-        let cipher_len =
-            self.append_trailer(packet, pool, payload_len, front + point.offset, point.next_header)?;
+        let longest = if point.is_v4 { MAX_LEN } else { MAX_LEN_V6 };
+        let trailer = Trailer {
+            payload_len: total_len - point.offset,
+            room: longest.saturating_sub(front + point.offset),
+            next_header: point.next_header,
+        };
+        let cipher_len = self.append_trailer(packet, pool, trailer)?;
         let data = packet.prepend(front).ok_or(DropReason::TooLong)?;
         let sequence = self.take_sequence(total_len)?;
         data.copy_within(front..front + l2_len + point.offset, 0);
@@ -205,22 +213,19 @@ impl OutboundSa {
         Ok(Shape { esp_offset, cipher_len: cipher_len as u32, sequence })
     }
 
-    /// Appends padding, trailer and room for the ICV behind `payload_len` bytes; returns the ciphertext's length.
-    /// `before` is what comes in front of the payload in the finished IP packet.
+    /// Appends padding, trailer and room for the ICV; returns the ciphertext's length.
     #[inline(always)]
     fn append_trailer(
         &self,
         packet: &mut Mbuf,
         pool: &Pool,
-        payload_len: usize,
-        before: usize,
-        next_header: u8,
+        Trailer { payload_len, room, next_header }: Trailer,
     ) -> Result<usize, DropReason> {
         let mask = usize::from(self.align_mask);
         let cipher_len = (payload_len + TRAILER_LEN + mask) & !mask;
         let pad_len = cipher_len - payload_len - TRAILER_LEN;
         let added = pad_len + TRAILER_LEN + usize::from(self.icv_len);
-        if before + payload_len + added > MAX_LEN {
+        if payload_len + added > room {
             return Err(DropReason::TooLong);
         }
         let trailer = match packet.append(added) {
@@ -259,25 +264,35 @@ impl OutboundSa {
         }
         Some(())
     }
+}
 
-    /// Computes the UDP checksum that IPv6 demands; nothing to do over IPv4. Chained packets keep a zero checksum,
-    /// which RFC 6935 allows for tunnels.
-    #[inline(never)]
-    pub(crate) fn fill_udp_checksum(&self, packet: &mut Mbuf) {
-        let l2_len = packet.l2_len();
-        if packet.is_chained() {
-            return;
-        }
-        let Some(ip) = packet.data_mut().get_mut(l2_len..) else { return };
-        let Ok(header) = Ipv6::parse(ip) else { return };
-        let (src, dst) = (header.src(), header.dst());
-        let Ok(walk) = header.walk() else { return };
-        let Some(datagram) = ip.get_mut(usize::from(walk.upper_offset)..) else { return };
-        let checksum = udp::checksum_ipv6(&src, &dst, datagram).to_be_bytes();
-        if let Some(field) = datagram.get_mut(6..udp::LEN) {
-            field.copy_from_slice(&checksum);
-        }
+/// Computes the UDP checksum that IPv6 demands, where the packet is one of IPv6 over UDP.
+#[inline(never)]
+pub(crate) fn fill_udp_checksum(packet: &mut Mbuf) {
+    let Some((offset, checksum)) = udp_checksum(packet) else { return };
+    let field = packet.data_mut().get_mut(offset..).and_then(|udp| udp.get_mut(6..udp::LEN));
+    if let Some(field) = field {
+        field.copy_from_slice(&checksum.to_be_bytes());
     }
+}
+
+/// Where the UDP header is, from the packet's first byte, and the checksum that belongs there.
+fn udp_checksum(packet: &Mbuf) -> Option<(usize, u16)> {
+    let l2_len = packet.l2_len();
+    let header = Ipv6::parse_part(packet.data().get(l2_len..)?, packet.packet_len() - l2_len).ok()?;
+    let offset = l2_len + usize::from(header.walk().ok()?.upper_offset);
+    let parts = std::iter::once(packet.data().get(offset..)?).chain(packet.segments().skip(1));
+    let length = packet.packet_len() - offset;
+    Some((offset, udp::checksum_ipv6_of_parts(&header.src(), &header.dst(), length, parts)))
+}
+
+/// What a trailer is made for.
+struct Trailer {
+    /// Bytes in front of it that are encrypted.
+    payload_len: usize,
+    /// Bytes that payload, trailer and ICV may have together in the finished IP packet.
+    room: usize,
+    next_header: u8,
 }
 
 /// Padding, pad length and next header at the start of `trailer`.

@@ -12,8 +12,8 @@ use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, MAX_BURST, Mbuf};
 use smallvec::SmallVec;
 
-use crate::classify::{Classifier, DEFAULT_FLOWS, Verdict};
-use crate::counters::Counters;
+use crate::classify::{Classifier, DEFAULT_FLOWS, Verdict, network_of};
+use crate::counters::{Counters, Passed};
 use crate::decapsulate::{Arrived, Decrypted, EspPacket, InboundSa, Inside, arrived};
 use crate::drop_reason::{AbsorbReason, DropReason, OutReason};
 use crate::header::esp;
@@ -52,7 +52,6 @@ pub struct Inbound {
     classifier: Classifier,
     counters: Counters,
     looks: Box<[Look; MAX_BURST]>,
-    opened: Burst,
 }
 
 /// What the first pass found of a packet.
@@ -80,7 +79,6 @@ impl Inbound {
             classifier: Classifier::new(u64::from_le_bytes([a, b, c, d, e, f, g, h]), DEFAULT_FLOWS),
             counters: Counters::new(),
             looks: Box::new([Look::NotIp; MAX_BURST]),
-            opened: Burst::new(),
         })
     }
 
@@ -142,10 +140,10 @@ impl Inbound {
         self.sas.iter_mut().for_each(InboundSa::reset_window);
     }
 
-    /// Takes packets from `input`: ESP becomes `jobs`, what passes in the clear goes to `output`, the rest is dropped
+    /// Takes packets from `input`: ESP becomes `jobs`, what passes in the clear goes to `passed`, the rest is dropped
     /// or absorbed, and counted. Stops where either has no room.
-    pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, output: &mut Burst) {
-        let count = input.len().min(jobs.room()).min(output.room()).min(MAX_BURST);
+    pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
+        let count = input.len().min(jobs.room()).min(passed.room()).min(MAX_BURST);
         for (packet, look) in input.iter_mut().take(count).zip(self.looks.iter_mut()) {
             *look = look_at(self.link, packet, &self.udp_ports);
             if let Look::Arrived(Arrived::Esp(esp)) = look
@@ -160,8 +158,8 @@ impl Inbound {
         for (index, packet) in input.drain_front(count).enumerate() {
             match self.looks.get(index).copied().unwrap_or(Look::NotIp) {
                 Look::Mine(esp, slot) => self.decrypt(packet, &esp, slot, jobs),
-                Look::NotIp => self.pass(packet, 0, OutReason::BypassedNonIp, output),
-                Look::Arrived(arrived) => self.other(packet, arrived, output),
+                Look::NotIp => self.counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
+                Look::Arrived(arrived) => self.other(packet, arrived, jobs, passed),
             }
         }
     }
@@ -214,57 +212,53 @@ impl Inbound {
     }
 
     #[inline(never)]
-    fn other(&mut self, packet: Mbuf, arrived: Arrived, output: &mut Burst) {
+    fn other(&mut self, packet: Mbuf, arrived: Arrived, jobs: &JobBurst, passed: &mut Burst<Passed>) {
+        self.counters.ip_bytes_in += u64::from(arrived.total_len());
         match arrived {
-            Arrived::Plain => self.plain(packet, output),
-            Arrived::Keepalive => {
+            Arrived::Plain => self.plain(packet, jobs, passed),
+            Arrived::Keepalive(_) => {
                 self.counters.absorbed.add(AbsorbReason::NatKeepalive, 1);
                 drop(packet);
             }
-            Arrived::Ike(total_len) => self.pass(packet, total_len, OutReason::Ike, output),
+            Arrived::Ike(total_len) => self.counters.pass(total_len, OutReason::Ike, packet, jobs, passed),
             Arrived::Esp(_) => self.counters.drop(packet, DropReason::UnknownSpi),
-            Arrived::EspFragment => self.counters.drop(packet, DropReason::OuterFragment),
-            Arrived::Truncated => self.counters.drop(packet, DropReason::Truncated),
+            Arrived::EspFragment(_) => self.counters.drop(packet, DropReason::OuterFragment),
+            Arrived::Truncated(_) => self.counters.drop(packet, DropReason::Truncated),
             Arrived::Malformed => self.counters.drop(packet, DropReason::MalformedHeader),
         }
     }
 
     /// A packet in the clear: in only where a policy says bypass.
-    fn plain(&mut self, mut packet: Mbuf, output: &mut Burst) {
+    fn plain(&mut self, mut packet: Mbuf, jobs: &JobBurst, passed: &mut Burst<Passed>) {
         self.classifier.parse(0, self.link, &mut packet);
         let verdict = self.classifier.decide(0, &self.spd, number_of_action);
         let total_len = self.classifier.found(0).total_len;
         self.counters.ip_bytes_in += u64::from(total_len);
         match verdict {
-            Verdict::Bypass => self.pass(packet, total_len, OutReason::Bypassed, output),
-            Verdict::NotIp => self.pass(packet, 0, OutReason::BypassedNonIp, output),
+            Verdict::Bypass => self.counters.pass(total_len, OutReason::Bypassed, packet, jobs, passed),
+            Verdict::NotIp => self.counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
             Verdict::Protect(_) => self.counters.drop(packet, DropReason::Unprotected),
             Verdict::Drop(reason) => self.counters.drop(packet, reason),
         }
     }
 
-    #[inline(always)]
-    fn pass(&mut self, packet: Mbuf, ip_bytes: u32, reason: OutReason, output: &mut Burst) {
-        self.counters.ip_bytes_out += u64::from(ip_bytes);
-        self.counters.sent.add(reason, 1);
-        drop(output.push(packet));
-    }
-
-    /// Turns done jobs into packets, as many as `output` has room for.
-    pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst) {
-        let count = done.len().min(output.room());
+    /// Turns the first `limit` done jobs into packets, or as many as `output` has room for; returns how many jobs that
+    /// were.
+    pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
+        let count = done.len().min(output.room()).min(limit);
+        let mut opened = Burst::new();
         for job in done.drain_front(count) {
-            self.open(job);
+            self.open(job, &mut opened);
         }
-        let mut opened = std::mem::take(&mut self.opened);
         for (index, packet) in opened.drain().enumerate() {
             self.admit(index, packet, output);
         }
+        count
     }
 
     /// First pass: replay, trailer, the packet inside; its flow is parsed and its cache line asked for.
     #[inline(always)]
-    fn open(&mut self, job: Job) {
+    fn open(&mut self, job: Job, opened: &mut Burst) {
         let (status, cookie, high) = (job.status(), job.cookie(), job.esn_high());
         let (session, (cipher_offset, cipher_len)) = (job.session(), job.cipher_range());
         let slot = SaSlot(cookie as u32);
@@ -282,14 +276,14 @@ impl Inbound {
         let Some(sa) = sa else { return self.counters.drop(packet, DropReason::UnknownSpi) };
         match accept(sa, &shape, high, self.link, &mut packet) {
             Ok(Inside::Packet(version)) => {
-                let index = self.opened.len();
+                let index = opened.len();
                 let l2_len = packet.l2_len();
                 let available = packet.packet_len() - l2_len;
                 let ip = packet.data().get(l2_len..).unwrap_or_default();
                 if !self.classifier.parse_inner(index, version, ip, available, slot.0) {
                     return self.counters.drop_of(slot, packet, DropReason::MalformedHeader);
                 }
-                drop(self.opened.push(packet));
+                drop(opened.push(packet));
             }
             Ok(Inside::Dummy) => {
                 self.counters.absorbed.add(AbsorbReason::Dummy, 1);
@@ -308,7 +302,11 @@ impl Inbound {
         let reason = match verdict {
             Verdict::Protect(number) if self.lists(number, slot) => {
                 packet.truncate(packet.l2_len() + found.total_len as usize);
-                return self.pass(packet, found.total_len, OutReason::Decrypted, output);
+                self.counters.ip_bytes_out += u64::from(found.total_len);
+                self.counters.sent.add(OutReason::Decrypted, 1);
+                // Room was seen to by the caller.
+                drop(output.push(packet));
+                return;
             }
             Verdict::Protect(_) => DropReason::WrongSa,
             Verdict::Drop(DropReason::PolicyDiscard) => DropReason::PolicyDiscard,
@@ -334,7 +332,8 @@ impl Inbound {
 
 #[inline(always)]
 fn look_at(link: Link, packet: &mut Mbuf, udp_ports: &[u16]) -> Look {
-    let Some(network) = link.parse(packet.data()) else { return Look::NotIp };
+    let Ok(network) = network_of(link, packet) else { return Look::Arrived(Arrived::Malformed) };
+    let Some(network) = network else { return Look::NotIp };
     packet.set_l2_len(network.l2_len);
     let Some(version) = network.version else { return Look::NotIp };
     let l2_len = usize::from(network.l2_len);

@@ -2,7 +2,7 @@
 //!
 //! Sans-I/O: [`Outbound::prepare`] turns packets into jobs, somebody has a driver do them, [`Outbound::finish`] turns
 //! done jobs into packets. Both run on the core that owns the SAs: it alone gives sequence numbers. Packets that a
-//! policy lets pass, or that are not IP, go straight to the output.
+//! policy lets pass, or that are not IP, need no job.
 //!
 //! Invariant: a sequence number is used for one packet at most; every packet ends in the output or under a reason.
 
@@ -12,9 +12,9 @@ use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, MAX_BURST, Mbuf, Pool};
 
 use crate::classify::{Classifier, DEFAULT_FLOWS, Found, Verdict};
-use crate::counters::Counters;
+use crate::counters::{Counters, Passed};
 use crate::drop_reason::{DropReason, OutReason};
-use crate::encapsulate::{OutboundSa, Shape};
+use crate::encapsulate::{OutboundSa, Shape, fill_udp_checksum};
 use crate::flow_key::FlowKey;
 use crate::header::esp;
 use crate::header::link::Link;
@@ -99,10 +99,10 @@ impl Outbound {
         self.sas.get(slot.0 as usize).map(|sa| (sa.packets, sa.bytes))
     }
 
-    /// Takes packets from `input`: those to protect become `jobs`, those that pass go to `output`, the rest is
+    /// Takes packets from `input`: those to protect become `jobs`, those that pass go to `passed`, the rest is
     /// dropped and counted. Stops where either has no room.
-    pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, output: &mut Burst) {
-        let count = input.len().min(jobs.room()).min(output.room()).min(MAX_BURST);
+    pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
+        let count = input.len().min(jobs.room()).min(passed.room()).min(MAX_BURST);
         for (index, packet) in input.iter_mut().take(count).enumerate() {
             self.classifier.parse(index, self.link, packet);
         }
@@ -118,8 +118,10 @@ impl Outbound {
             self.counters.ip_bytes_in += u64::from(found.total_len);
             match found.verdict {
                 Verdict::Protect(slot) => self.protect(packet, &found, slot, jobs),
-                Verdict::Bypass => self.pass(packet, found.total_len, OutReason::Bypassed, output),
-                Verdict::NotIp => self.pass(packet, 0, OutReason::BypassedNonIp, output),
+                Verdict::Bypass => {
+                    self.counters.pass(found.total_len, OutReason::Bypassed, packet, jobs, passed)
+                }
+                Verdict::NotIp => self.counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
                 Verdict::Drop(reason) => self.counters.drop(packet, reason),
             }
         }
@@ -132,14 +134,6 @@ impl Outbound {
             Action::Protect(sas) => sas.last().map(|slot| slot.0),
             Action::Bypass | Action::Discard => None,
         })
-    }
-
-    #[inline(always)]
-    fn pass(&mut self, packet: Mbuf, ip_bytes: u32, reason: OutReason, output: &mut Burst) {
-        self.counters.ip_bytes_out += u64::from(ip_bytes);
-        self.counters.sent.add(reason, 1);
-        // Room was seen to by the caller.
-        drop(output.push(packet));
     }
 
     #[inline(always)]
@@ -156,9 +150,10 @@ impl Outbound {
         }
     }
 
-    /// Turns done jobs into packets, as many as `output` has room for.
-    pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst) {
-        let count = done.len().min(output.room());
+    /// Turns the first `limit` done jobs into packets, or as many as `output` has room for; returns how many jobs that
+    /// were.
+    pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
+        let count = done.len().min(output.room()).min(limit);
         for job in done.drain_front(count) {
             let (status, cookie) = (job.status(), job.cookie());
             let mut packet = job.into_packet();
@@ -167,19 +162,13 @@ impl Outbound {
                 continue;
             }
             if cookie & UDP_CHECKSUM != 0 {
-                self.fill_udp_checksum(cookie as u32, &mut packet);
+                fill_udp_checksum(&mut packet);
             }
             self.counters.ip_bytes_out += (packet.packet_len() - packet.l2_len()) as u64;
             self.counters.sent.add(OutReason::Protected, 1);
             drop(output.push(packet));
         }
-    }
-
-    #[inline(never)]
-    fn fill_udp_checksum(&mut self, slot: u32, packet: &mut Mbuf) {
-        if let Some(sa) = self.sas.get(slot as usize) {
-            sa.fill_udp_checksum(packet);
-        }
+        count
     }
 
     /// Adds what was dropped and how packets left.

@@ -175,7 +175,9 @@ impl Pool {
         // until the stack's length says that it is free.
         let shared = unsafe { pool.as_ref() };
         let Some(stack) = shared.stacks.get(lcore::current_slot()) else { return burst.clear() };
-        if STACK - stack.len.load(Ordering::Relaxed) < burst.len() || !burst.iter().all(|packet| packet.is_plain_of(pool)) {
+        if STACK - stack.len.load(Ordering::Relaxed) < burst.len()
+            || !burst.iter().all(|packet| packet.is_plain_of(pool))
+        {
             return burst.clear();
         }
         // SAFETY: this thread has the stack's lcore number, and there is room for every packet.

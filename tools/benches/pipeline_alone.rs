@@ -4,7 +4,13 @@
 //! `cargo bench --bench pipeline_alone` prints, for each case, the least, the median and the largest of several runs.
 //! The least is the figure to compare: the machine can only add to it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a benchmark may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a benchmark may fail loudly"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -43,7 +49,9 @@ fn main() {
             for sas in [1, 16] {
                 let source = capture(size, sas);
                 let mut path = Some(path(&source, sas, suite));
-                report(&format!("outbound, {suite}, {sas} SAs and policies ({size} B)"), || path.as_mut().unwrap().run());
+                report(&format!("outbound, {suite}, {sas} SAs and policies ({size} B)"), || {
+                    path.as_mut().unwrap().run()
+                });
                 path.take().unwrap().print_steps();
             }
         }
@@ -150,9 +158,9 @@ fn add(outbound: &mut Outbound, registry: &Registry, number: usize, suite: &str)
     let policy = Policy {
         direction: Direction::Outbound,
         priority: 100,
-        selector: Selector::parse("10.0.1.0/24", &format!("10.0.2.{number}/32"), "any", "any", "any").unwrap(),
+        selector: Selector::parse("10.0.1.0/24", &format!("10.0.2.{number}/32"), "any", "any", "any")
+            .unwrap(),
         action: Action::Protect([slot].into_iter().collect()),
     };
     outbound.spd_mut().add(policy).unwrap();
 }
-

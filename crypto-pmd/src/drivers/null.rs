@@ -23,8 +23,12 @@ impl Null {
     /// The driver, as `null0`.
     #[must_use]
     pub fn new() -> Self {
-        let capabilities =
-            Capabilities { anything: true, synchronous: true, scatter_gather: true, ..Capabilities::default() };
+        let capabilities = Capabilities {
+            anything: true,
+            synchronous: true,
+            scatter_gather: true,
+            ..Capabilities::default()
+        };
         Self { capabilities }
     }
 }

@@ -69,7 +69,25 @@ impl UdpHeader {
 /// Never 0: where the sum comes out so, 0xffff stands for it. `datagram` is header and payload, at most 65535 bytes.
 #[must_use]
 pub fn checksum_ipv6(src: &Ipv6Addr, dst: &Ipv6Addr, datagram: &[u8]) -> u16 {
-    match pseudo_sum_ipv6(src, dst, datagram).checksum() {
+    checksum_ipv6_of_parts(src, dst, datagram.len(), std::iter::once(datagram))
+}
+
+/// As [`checksum_ipv6`] for a datagram of `length` bytes that lies in several parts, each of any length.
+#[must_use]
+pub fn checksum_ipv6_of_parts<'a>(
+    src: &Ipv6Addr,
+    dst: &Ipv6Addr,
+    length: usize,
+    parts: impl Iterator<Item = &'a [u8]>,
+) -> u16 {
+    let (mut sum, mut is_odd) = (pseudo_sum_ipv6(src, dst, length), false);
+    for part in parts {
+        let word = Sum::new().bytes(part).folded();
+        // What starts at an odd place has its halves exchanged (RFC 1071 section 2).
+        sum = sum.word(if is_odd { word.swap_bytes() } else { word });
+        is_odd ^= part.len() % 2 == 1;
+    }
+    match sum.checksum() {
         0 => 0xffff,
         checksum => checksum,
     }
@@ -80,17 +98,12 @@ pub fn checksum_ipv6(src: &Ipv6Addr, dst: &Ipv6Addr, datagram: &[u8]) -> u16 {
 #[must_use]
 pub fn verifies_ipv6(src: &Ipv6Addr, dst: &Ipv6Addr, datagram: &[u8]) -> bool {
     let is_present = datagram.get(6..LEN).is_some_and(|checksum| checksum != [0, 0]);
-    is_present && pseudo_sum_ipv6(src, dst, datagram).folded() == 0xffff
+    is_present && pseudo_sum_ipv6(src, dst, datagram.len()).bytes(datagram).folded() == 0xffff
 }
 
-fn pseudo_sum_ipv6(src: &Ipv6Addr, dst: &Ipv6Addr, datagram: &[u8]) -> Sum {
-    let length = (datagram.len() as u64).to_be_bytes();
-    Sum::new()
-        .bytes(&src.octets())
-        .bytes(&dst.octets())
-        .bytes(&length)
-        .word(u16::from(protocol::UDP))
-        .bytes(datagram)
+fn pseudo_sum_ipv6(src: &Ipv6Addr, dst: &Ipv6Addr, length: usize) -> Sum {
+    let length = (length as u64).to_be_bytes();
+    Sum::new().bytes(&src.octets()).bytes(&dst.octets()).bytes(&length).word(u16::from(protocol::UDP))
 }
 
 /// What the payload of a datagram on the shared port is.
@@ -176,6 +189,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_datagram_in_parts_has_the_checksum_of_the_whole(
+            src: u128, dst: u128, bytes in proptest::collection::vec(any::<u8>(), 0..100), cut: usize, other: usize,
+        ) {
+            let (src, dst) = (Ipv6Addr::from(src), Ipv6Addr::from(dst));
+            let (head, tail) = bytes.split_at(cut % (bytes.len() + 1));
+            let (middle, tail) = tail.split_at(other % (tail.len() + 1));
+            let parts = [head, middle, tail].into_iter();
+            let whole = checksum_ipv6(&src, &dst, &bytes);
+            prop_assert_eq!(checksum_ipv6_of_parts(&src, &dst, bytes.len(), parts), whole);
+        }
+
         #[test]
         fn a_filled_in_checksum_verifies_and_a_flipped_bit_does_not(
             src: u128, dst: u128, mut datagram in proptest::collection::vec(any::<u8>(), 8..100), flip: usize,

@@ -30,8 +30,8 @@ use std::path::Path;
 
 pub use error::{CaptureError, Fault};
 pub use link_type::LinkType;
-use record::{Contents, PacketRecord};
 pub use record::Packet;
+use record::{Contents, PacketRecord};
 pub use resolution::TimestampResolution;
 pub use writer::CaptureWriter;
 

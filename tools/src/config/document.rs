@@ -1,7 +1,7 @@
 //! The whole text: TOML to tables, tables to SAs and policies, and what must hold between them.
 //!
-//! toml copies the text into the error of a broken document and does not wipe that copy; every other copy of a key
-//! is wiped here.
+//! What toml decodes of strings is wiped. It also copies the text into the error of a broken document, and that copy
+//! is freed without being wiped.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,8 +19,12 @@ use super::policy::{self, Names, POLICY, PolicyConfig};
 use super::sa::{self, SA, SaConfig};
 use super::source::Source;
 
+/// Tables that every tool reads.
+const OWN_TABLES: &[&str] = &["sa", "policy"];
+
 /// Tables of the gateway, and how they are written.
-const GATEWAY_TABLES: &[(&str, &str)] = &[("port", "[[port]]"), ("route", "[[route]]"), ("gateway", "[gateway]")];
+const GATEWAY_TABLES: &[(&str, &str)] =
+    &[("port", "[[port]]"), ("route", "[[route]]"), ("gateway", "[gateway]")];
 
 /// What a document says.
 #[derive(Debug, Default)]
@@ -78,9 +82,11 @@ fn check_top(source: &Source<'_>, root: &DeTable<'_>, notes: &mut Vec<String>) -
         let (name, offset) = (key.get_ref().as_ref(), key.span().start);
         if let Some((_, written)) = GATEWAY_TABLES.iter().find(|(table, _)| *table == name) {
             notes.push(source.note(offset, &format!("{written} is for esp-gateway; ignored")));
-        } else if !["sa", "policy"].contains(&name) {
-            let tables = ["[[sa]]", "[[policy]]"].into_iter().chain(GATEWAY_TABLES.iter().map(|(_, table)| *table));
-            let near = nearest(name, tables);
+        } else if !OWN_TABLES.contains(&name) {
+            let near = nearest(
+                name,
+                OWN_TABLES.iter().chain(GATEWAY_TABLES.iter().map(|(table, _)| table)).copied(),
+            );
             return Err(source.error(offset, format!("there is no table \"{name}\"; near it: {near}")));
         }
     }
@@ -117,7 +123,8 @@ fn read_sas<'a>(
         document.has_inline_keys |= read.has_inline_key;
         if let Some(other) = names.insert(read.sa.name.clone(), document.sas.len()) {
             let line = document.sas.get(other).map_or(0, |sa| sa.line);
-            let message = format!("the SA of line {line} has the name \"{}\" too; give each its own", read.sa.name);
+            let message =
+                format!("the SA of line {line} has the name \"{}\" too; give each its own", read.sa.name);
             return Err(fields.error("name", message));
         }
         document.sas.push(read.sa);

@@ -120,7 +120,10 @@ mod tests {
             ("keys/00112233445566778899aabbccddeefg.key", "keys/[redacted].key"),
             ("ends with 000102030405060708090a0b0c0d0e0f", "ends with [redacted]"),
             ("use 1 to 18446744073709551615; ü", "use 1 to 18446744073709551615; ü"),
-            ("a-rather-long-name aRatherLongNameWithoutAnyBlanks", "a-rather-long-name aRatherLongNameWithoutAnyBlanks"),
+            (
+                "a-rather-long-name aRatherLongNameWithoutAnyBlanks",
+                "a-rather-long-name aRatherLongNameWithoutAnyBlanks",
+            ),
         ] {
             assert_eq!(shown(message), format!("a.toml:3:7: {expected}"));
         }

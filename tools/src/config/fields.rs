@@ -109,13 +109,21 @@ impl<'a> Fields<'a> {
     }
 
     /// What a string of this field parses to.
-    pub(super) fn parsed<T: std::str::FromStr>(&self, field: &str, right: &str) -> Result<Option<T>, ConfigError> {
+    pub(super) fn parsed<T: std::str::FromStr>(
+        &self,
+        field: &str,
+        right: &str,
+    ) -> Result<Option<T>, ConfigError> {
         let Some(text) = self.string(field, right)? else { return Ok(None) };
         text.parse().map(Some).map_err(|_| self.wrong(field, &format!("\"{text}\""), right))
     }
 
     /// One of a few strings.
-    pub(super) fn choice<T: Copy>(&self, field: &str, choices: &[(&str, T)]) -> Result<Option<T>, ConfigError> {
+    pub(super) fn choice<T: Copy>(
+        &self,
+        field: &str,
+        choices: &[(&str, T)],
+    ) -> Result<Option<T>, ConfigError> {
         let right = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
         let Some(text) = self.string(field, &right)? else { return Ok(None) };
         match choices.iter().find(|(name, _)| *name == text) {
@@ -144,9 +152,14 @@ impl<'a> Fields<'a> {
             DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
             _ => None,
         };
-        match (number.filter(|number| range.contains(number)).and_then(|number| T::try_from(number).ok()), value) {
+        match (
+            number.filter(|number| range.contains(number)).and_then(|number| T::try_from(number).ok()),
+            value,
+        ) {
             (Some(number), _) => Ok(Some(number)),
-            (None, DeValue::Integer(integer)) => Err(self.wrong(field, &format!("out of range: {integer}"), right)),
+            (None, DeValue::Integer(integer)) => {
+                Err(self.wrong(field, &format!("out of range: {integer}"), right))
+            }
             (None, _) => Err(self.wrong(field, described(value), right)),
         }
     }
@@ -187,7 +200,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A table inside this one.
-    pub(super) fn table(&self, field: &str, shape: &'static Shape) -> Result<Option<Fields<'a>>, ConfigError> {
+    pub(super) fn table(
+        &self,
+        field: &str,
+        shape: &'static Shape,
+    ) -> Result<Option<Fields<'a>>, ConfigError> {
         self.table.get(field).map(|value| Fields::new(self.source, shape, value)).transpose()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use zeroize::{Zeroize as _, Zeroizing};
@@ -65,18 +66,11 @@ fn bytes_of(file: &mut impl Read, limit: usize) -> Result<Zeroizing<Vec<u8>>, Fi
     }
 }
 
-#[cfg(unix)]
 fn is_world_readable(file: &File) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt as _;
     const READ_BY_OTHERS: u32 = 0o004;
     let metadata = file.metadata()?;
     // A pipe has permission bits too, but nobody finds it by a name.
     Ok(metadata.is_file() && metadata.permissions().mode() & READ_BY_OTHERS != 0)
-}
-
-#[cfg(not(unix))]
-fn is_world_readable(_: &File) -> io::Result<bool> {
-    Ok(false)
 }
 
 #[cfg(test)]

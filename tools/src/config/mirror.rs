@@ -38,21 +38,22 @@ impl Config {
     }
 }
 
-struct Mirror {
+struct Mirror<'a> {
     config: Config,
     names: HashSet<String>,
     /// Inbound SAs of the file.
     explicit: HashMap<Spi, Vec<usize>>,
-    /// Twins made so far, with the outbound SA of each.
-    made: HashMap<Spi, Vec<SaConfig>>,
+    /// The outbound SAs that twins were made of so far.
+    made: HashMap<Spi, Vec<&'a SaConfig>>,
     /// For each SA of the file, those that open what it seals.
     twins: Vec<Vec<usize>>,
 }
 
-impl Mirror {
-    fn new(config: &Config) -> Self {
+impl<'a> Mirror<'a> {
+    fn new(config: &'a Config) -> Self {
         let mut explicit: HashMap<Spi, Vec<usize>> = HashMap::new();
-        for (index, sa) in config.sas.iter().enumerate().filter(|(_, sa)| sa.direction == Direction::Inbound) {
+        for (index, sa) in config.sas.iter().enumerate().filter(|(_, sa)| sa.direction == Direction::Inbound)
+        {
             explicit.entry(sa.params.spi).or_default().push(index);
         }
         Self {
@@ -64,7 +65,7 @@ impl Mirror {
         }
     }
 
-    fn twins_of(&mut self, sa: &SaConfig) -> Result<Vec<usize>, ConfigError> {
+    fn twins_of(&mut self, sa: &'a SaConfig) -> Result<Vec<usize>, ConfigError> {
         let explicit = self.explicit_twins(sa);
         if !explicit.is_empty() {
             return Ok(explicit);
@@ -72,12 +73,13 @@ impl Mirror {
         let made = self.made.entry(sa.params.spi).or_default();
         if let Some(other) = made.iter().find(|other| shares_destination(other, sa)) {
             let message = format!(
-                "the outbound SAs of lines {} and {} have SPI {} and destination in common, a round trip cannot tell their inbound halves apart; give one another spi",
+                "the outbound SAs of lines {} and {} have SPI {} and destination in common, \
+                 a round trip cannot tell their inbound halves apart; give one another spi",
                 other.line, sa.line, sa.params.spi
             );
             return Err(self.error(sa.position(), &message));
         }
-        made.push(sa.clone());
+        made.push(sa);
         let index = self.config.sas.len();
         let twin = self.sa_twin(sa);
         self.config.sas.push(twin);
@@ -92,7 +94,8 @@ impl Mirror {
     }
 
     fn sa_twin(&mut self, sa: &SaConfig) -> SaConfig {
-        let mut twin = SaConfig { direction: Direction::Inbound, name: self.new_name(&sa.name), ..sa.clone() };
+        let mut twin =
+            SaConfig { direction: Direction::Inbound, name: self.new_name(&sa.name), ..sa.clone() };
         if twin.params.check(true).is_err() {
             twin.params.replay_window = DEFAULT_WINDOW;
         }

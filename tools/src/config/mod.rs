@@ -80,7 +80,8 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let (mut config, has_inline_keys) = Self::parse(&name, &secret.text, folder)?;
         if has_inline_keys && secret.is_world_readable {
-            let note = format!("{name}: every user can read this file, and it holds keys; run: chmod 600 {name}");
+            let note =
+                format!("{name}: every user can read this file, and it holds keys; run: chmod 600 {name}");
             config.notes.push(error::one_line(&note));
         }
         Ok(config)

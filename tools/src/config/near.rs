@@ -6,11 +6,13 @@ const OFFERED: usize = 3;
 /// Characters of the mistake that are looked at: more would only cost time.
 const COMPARED: usize = 64;
 
-/// The nearest names, the nearest first, with commas between them; ties in the order given.
+/// The nearest names with commas between them: those that hold the word whole, then by the letters that differ; ties
+/// in the order given.
 pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    let word: Vec<char> = word.chars().take(COMPARED).collect();
-    let mut near: Vec<_> = names.into_iter().map(|name| (distance(&word, name), name)).collect();
-    near.sort_by_key(|(distance, _)| *distance);
+    let letters: Vec<char> = word.chars().take(COMPARED).collect();
+    let rank = |name: &str| (!name.contains(word), distance(&letters, name));
+    let mut near: Vec<_> = names.into_iter().map(|name| (rank(name), name)).collect();
+    near.sort_by_key(|(rank, _)| *rank);
     near.iter().take(OFFERED).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
 }
 
@@ -18,7 +20,8 @@ pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) 
 fn distance(from: &[char], to: &str) -> usize {
     let to: Vec<char> = to.chars().take(COMPARED).collect();
     let first_row: Vec<usize> = (0..=to.len()).collect();
-    let last_row = from.iter().zip(1..).fold(first_row, |above, (letter, row)| next_row(&above, *letter, &to, row));
+    let last_row =
+        from.iter().zip(1..).fold(first_row, |above, (letter, row)| next_row(&above, *letter, &to, row));
     last_row.last().copied().unwrap_or(0)
 }
 
@@ -40,8 +43,9 @@ mod tests {
     #[test]
     fn the_name_that_was_meant_comes_first() {
         let names = ["name", "spi", "suite", "esn"];
-        assert_eq!(nearest("spii", names), "spi, esn, suite");
+        assert_eq!(nearest("spii", names), "spi, suite, name");
         assert_eq!(nearest("nam", names), "name, spi, esn");
+        assert_eq!(nearest("port", ["src", "dst", "src_port"]), "src_port, src, dst");
         assert_eq!(nearest("x", []), "");
     }
 

@@ -99,7 +99,10 @@ where
     T: std::str::FromStr<Err = SelectorError>,
 {
     let text = parts.string_or_integer(field, right)?;
-    text.as_deref().unwrap_or("any").parse().map_err(|error: SelectorError| parts.error(field, error.to_string()))
+    text.as_deref()
+        .unwrap_or("any")
+        .parse()
+        .map_err(|error: SelectorError| parts.error(field, error.to_string()))
 }
 
 fn action(fields: &Fields<'_>, direction: Direction, names: Names<'_>) -> Result<PolicyAction, ConfigError> {

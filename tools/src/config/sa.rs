@@ -90,13 +90,15 @@ pub(super) fn read(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<ReadS
     let keys = keys(fields, suite, notes)?;
     let has_inline_key = keys.iter().flatten().any(|found| found.is_inline);
     let params = params(fields, suite, keys)?;
-    check(&params, direction).map_err(|error| fields.error(field_at_fault(&error, fields), error.to_string()))?;
+    check(&params, direction)
+        .map_err(|error| fields.error(field_at_fault(&error, fields), error.to_string()))?;
     let Position { line, column } = fields.source().position(fields.offset());
     Ok(ReadSa { sa: SaConfig { name, direction, params, line, column }, has_inline_key })
 }
 
 fn params(fields: &Fields<'_>, suite: Suite, keys: [Option<FoundKey>; 2]) -> Result<SaParams, ConfigError> {
-    let [encryption_key, integrity_key] = keys.map(|found| found.map_or_else(|| Key::new(&[]), |found| found.key));
+    let [encryption_key, integrity_key] =
+        keys.map(|found| found.map_or_else(|| Key::new(&[]), |found| found.key));
     let spi = fields
         .integer("spi", 0..=u32::MAX.into(), "an integer from 0x100 to 0xffffffff")?
         .ok_or_else(|| fields.missing("spi", "spi = 0x1001, or another number from 0x100 up"))?;
@@ -143,13 +145,16 @@ fn name(fields: &Fields<'_>) -> Result<String, ConfigError> {
     let right = "a name as a string";
     let name = fields.string("name", right)?.ok_or_else(|| fields.missing("name", "name = \"east-out\""))?;
     if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(fields.error("name", "name is empty or holds control characters; write printable characters"));
+        return Err(
+            fields.error("name", "name is empty or holds control characters; write printable characters")
+        );
     }
     Ok(name.to_owned())
 }
 
 fn check_offload(fields: &Fields<'_>) -> Result<(), ConfigError> {
-    const OFFLOADS: &[(&str, bool)] = &[("lookaside", true), ("inline-crypto", false), ("inline-protocol", false)];
+    const OFFLOADS: &[(&str, bool)] =
+        &[("lookaside", true), ("inline-crypto", false), ("inline-protocol", false)];
     match fields.choice("offload", OFFLOADS)? {
         None | Some(true) => Ok(()),
         Some(false) => {
@@ -181,7 +186,8 @@ fn keys(
         return Err(fields.missing(INTEGRITY.inline, &format!("{wanted} bytes in hex for {suite}")));
     }
     if let (Some(found), 0) = (&integrity, suite.integrity_key_len()) {
-        let message = format!("{suite} takes no integrity key, its cipher authenticates; remove {}", found.field);
+        let message =
+            format!("{suite} takes no integrity key, its cipher authenticates; remove {}", found.field);
         return Err(fields.error(found.field, message));
     }
     Ok([encryption, integrity])
@@ -214,7 +220,9 @@ fn tunnel(fields: &Fields<'_>) -> Result<Mode, ConfigError> {
 
 fn transport(fields: &Fields<'_>) -> Result<Mode, ConfigError> {
     if fields.has("tunnel") {
-        return Err(fields.error("tunnel", "tunnel belongs to tunnel mode; remove it, or write mode = \"tunnel\""));
+        return Err(
+            fields.error("tunnel", "tunnel belongs to tunnel mode; remove it, or write mode = \"tunnel\"")
+        );
     }
     let destination = fields.parsed("destination", "an IPv4 or IPv6 address as a string")?;
     Ok(Mode::Transport { destination })

@@ -25,11 +25,16 @@ pub(super) fn explain(runner: &Runner<'_>, number: u32) -> Result<(), Failure> {
     let name = &runner.source.name;
     let count = runner.source.capture.len();
     let Some(packet) = runner.source.capture.packet(index) else {
-        return Err(Failure::usage(format_args!("{name}: --explain {number}: the capture has {count} packets")));
+        return Err(Failure::usage(format_args!(
+            "{name}: --explain {number}: the capture has {count} packets"
+        )));
     };
     let mut story = vec![format!("packet {number} of {count} in {name}, {} bytes", packet.data.len())];
     if packet.is_truncated() {
-        story.push(format!("cut short by the capture ({} bytes on the wire): dropped, capture_truncated", packet.original_len));
+        story.push(format!(
+            "cut short by the capture ({} bytes on the wire): dropped, capture_truncated",
+            packet.original_len
+        ));
     } else {
         tell_frame(runner, packet.data, &mut story);
         tell_path(runner, index, &mut story)?;
@@ -142,21 +147,33 @@ impl Half {
             Action::Bypass => "bypass".to_owned(),
             Action::Discard => "discard".to_owned(),
             Action::Protect(slots) => {
-                let names: Vec<_> =
-                    slots.iter().filter_map(|slot| sa_of(config, direction, slot.0 as usize)).map(|sa| sa.name.as_str()).collect();
+                let names: Vec<_> = slots
+                    .iter()
+                    .filter_map(|slot| sa_of(config, direction, slot.0 as usize))
+                    .map(|sa| sa.name.as_str())
+                    .collect();
                 format!("protect with {}", names.join(", "))
             }
         };
         story.push(format!("  policy of priority {}: {} -> {action}", policy.priority, policy.selector));
     }
 
-    fn tell_since(&self, then: &Self, config: &Config, direction: ipsec_esp::spd::Direction, story: &mut Vec<String>) {
+    fn tell_since(
+        &self,
+        then: &Self,
+        config: &Config,
+        direction: ipsec_esp::spd::Direction,
+        story: &mut Vec<String>,
+    ) {
         for (place, (now, before)) in self.sas.iter().zip(&then.sas).enumerate() {
             if now > before
                 && let Some(sa) = sa_of(config, direction, place)
             {
                 let params = &sa.params;
-                story.push(format!("  SA {}: SPI {}, {}, {:?}, packet {now} of this SA", sa.name, params.spi, params.suite, params.mode));
+                story.push(format!(
+                    "  SA {}: SPI {}, {}, {:?}, packet {now} of this SA",
+                    sa.name, params.spi, params.suite, params.mode
+                ));
             }
         }
         let (now, before) = (&self.counters, &then.counters);

@@ -144,10 +144,14 @@ impl Options {
         self.check_built()?;
         let null = self.driver == DriverName::Null;
         if null && self.out.is_some() {
-            return Err(Failure::usage("--driver null computes nothing worth keeping; leave out --out or use --driver software"));
+            return Err(Failure::usage(
+                "--driver null computes nothing worth keeping; leave out --out or use --driver software",
+            ));
         }
         if null && self.direction == Direction::Inbound {
-            return Err(Failure::usage("--driver null cannot decrypt; use --driver software with --direction inbound"));
+            return Err(Failure::usage(
+                "--driver null cannot decrypt; use --driver software with --direction inbound",
+            ));
         }
         Ok(())
     }
@@ -200,7 +204,11 @@ fn parse_generate(text: &str) -> Result<Generate, String> {
         "imix" => Sizes::Imix,
         size => match size.parse::<u16>() {
             Ok(size) if size >= 28 => Sizes::Fixed(size),
-            _ => return Err(format!("\"{size}\" is no size; give \"imix\" or bytes of an IP packet, 28 to 65535")),
+            _ => {
+                return Err(format!(
+                    "\"{size}\" is no size; give \"imix\" or bytes of an IP packet, 28 to 65535"
+                ));
+            }
         },
     };
     let mut generate = Generate { sizes, flows: 1, packets: 1024 };

@@ -59,8 +59,12 @@ impl Parts<'_> {
         attached.map_err(Failure::usage)?;
         let dispatcher = || registry.dispatcher(&QueuePairConfig::default()).map_err(Failure::usage);
         Ok(match self.direction {
-            Direction::Outbound => Path::Outbound(Box::new(self.stage(self.outbound(&registry)?, dispatcher()?))),
-            Direction::Inbound => Path::Inbound(Box::new(self.stage(self.inbound(&registry)?, dispatcher()?))),
+            Direction::Outbound => {
+                Path::Outbound(Box::new(self.stage(self.outbound(&registry)?, dispatcher()?)))
+            }
+            Direction::Inbound => {
+                Path::Inbound(Box::new(self.stage(self.inbound(&registry)?, dispatcher()?)))
+            }
             Direction::Roundtrip => Path::Roundtrip(Box::new(Chain::new(
                 self.stage(self.outbound(&registry)?, dispatcher()?),
                 self.stage(self.inbound(&registry)?, dispatcher()?),
@@ -98,7 +102,8 @@ impl Parts<'_> {
         mut add: impl FnMut(&ipsec_esp::sa::SaParams, crypto_pmd::SessionId) -> Result<SaSlot, Failure>,
     ) -> Result<Vec<Option<SaSlot>>, Failure> {
         let mut open = |sa: &crate::config::SaConfig| {
-            let about = |error: &dyn std::fmt::Display| Failure::usage(format_args!("SA \"{}\": {error}", sa.name));
+            let about =
+                |error: &dyn std::fmt::Display| Failure::usage(format_args!("SA \"{}\": {error}", sa.name));
             if sa.direction != direction {
                 return Ok(None);
             }

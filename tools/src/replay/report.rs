@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
@@ -17,6 +17,9 @@ use crate::failure::Failure;
 
 use super::options::{Direction, DriverName, Options};
 use super::run::{Outcome, Runner};
+
+/// Columns of a terminal that the table keeps to.
+const SCREEN: u16 = 100;
 
 /// The report, with the names that scripts rely on.
 #[derive(Clone, Debug, Serialize)]
@@ -117,7 +120,11 @@ impl Report {
             latency_kind: "residence",
             latency_ns: Latency::of(&outcome.latency),
             stages: outcome.costs.iter().filter(|cost| cost.packets > 0).map(Stage::of).collect(),
-            turns: Turns { busy: outcome.turns.busy, idle: outcome.turns.idle, stalled: outcome.turns.stalled },
+            turns: Turns {
+                busy: outcome.turns.busy,
+                idle: outcome.turns.idle,
+                stalled: outcome.turns.stalled,
+            },
             memory: runner.backing().to_string(),
             verified: outcome.verified,
         }
@@ -148,7 +155,10 @@ impl Report {
 
     fn write_json(&self, mut to: impl std::io::Write, path: &Path) -> Result<(), Failure> {
         let written = serde_json::to_writer(&mut to, self).map_err(std::io::Error::from);
-        written.and_then(|()| writeln!(to)).and_then(|()| to.flush()).map_err(|error| cannot_write(path, &error))
+        written
+            .and_then(|()| writeln!(to))
+            .and_then(|()| to.flush())
+            .map_err(|error| cannot_write(path, &error))
     }
 
     /// One screen. A closed pipe is no failure.
@@ -163,8 +173,7 @@ impl Report {
             self.burst,
             self.memory,
         );
-        text += &format!("{}\n", self.packets_table());
-        text += &format!("{}\n", self.speed_table());
+        text += &format!("{}\n", self.table());
         let verdict = match (self.verified, &outcome.complaint) {
             (Some(true), _) => "verified: every packet came through as it must".to_owned(),
             (_, Some(complaint)) => format!("NOT verified: {complaint}"),
@@ -178,13 +187,28 @@ impl Report {
         drop(writeln!(std::io::stdout().lock(), "{text}"));
     }
 
-    fn packets_table(&self) -> Table {
-        let mut table = empty_table(["packets", "", ""]);
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(SCREEN);
+        self.packet_rows(&mut table);
+        self.speed_rows(&mut table);
+        for column in table.column_iter_mut().skip(1).take(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    fn packet_rows(&self, table: &mut Table) {
         let packets = &self.packets;
-        table.add_row(["in", &packets.r#in.to_string(), &format!("{} bytes of IP", self.bytes.r#in)]);
-        let named = |term: &Named| term.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ");
-        table.add_row(["out", &packets.out.to_string(), &named(&packets.out_by)]);
-        for (name, term) in [("made", &packets.made_by), ("dropped", &packets.dropped), ("absorbed", &packets.absorbed)] {
+        let named = |term: &Named| {
+            term.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+        };
+        table.add_row(["packets in", &packets.r#in.to_string(), &format!("{} bytes of IP", self.bytes.r#in)]);
+        table.add_row(["packets out", &packets.out.to_string(), &named(&packets.out_by)]);
+        for (name, term) in
+            [("made", &packets.made_by), ("dropped", &packets.dropped), ("absorbed", &packets.absorbed)]
+        {
             let total: u64 = term.values().sum();
             if total > 0 {
                 table.add_row([name, &total.to_string(), &named(term)]);
@@ -193,34 +217,30 @@ impl Report {
         if packets.held > 0 {
             table.add_row(["held", &packets.held.to_string(), "still inside at the end"]);
         }
-        table
     }
 
-    fn speed_table(&self) -> Table {
-        let mut table = empty_table(["speed", "", ""]);
-        table.add_row(["packets", &format!("{:.3} Mpps", self.mpps), &format!("in {:.6} s", self.seconds)]);
-        table.add_row(["plain IP", &format!("{:.3} Gbit/s", self.gbps), ""]);
-        let per_packet = format!("{:.1} TSC cycles a packet", self.tsc_cycles_per_packet);
-        let steps: Vec<_> =
-            self.stages.iter().map(|(name, stage)| format!("{name} {:.1}", stage.tsc_cycles_per_packet)).collect();
-        table.add_row(["cost", &per_packet, &steps.join(", ")]);
-        let latency = &self.latency_ns;
+    fn speed_rows(&self, table: &mut Table) {
         table.add_row([
-            "latency",
-            &format!("p50 {} ns, p99 {} ns", latency.p50, latency.p99),
-            &format!("min {}, p90 {}, p99.9 {}, max {}", latency.min, latency.p90, latency.p999, latency.max),
+            "throughput",
+            &format!("{:.3} Mpps", self.mpps),
+            &format!("in {:.6} s", self.seconds),
         ]);
-        table
+        table.add_row(["", &format!("{:.3} Gbit/s", self.gbps), "of plain IP"]);
+        table.add_row([
+            "cost a packet",
+            &format!("{:.1}", self.tsc_cycles_per_packet),
+            "TSC cycles, of which (from a sample)",
+        ]);
+        for (name, stage) in &self.stages {
+            table.add_row(["", &format!("{:.1}", stage.tsc_cycles_per_packet), name]);
+        }
+        let latency = &self.latency_ns;
+        table.add_row(["latency", &format!("{} ns", latency.p50), "half of the packets stayed no longer"]);
+        table.add_row(["", &format!("{} ns", latency.p99), "99 %"]);
+        let rest =
+            format!("the longest (shortest {}, 90 % {}, 99.9 % {})", latency.min, latency.p90, latency.p999);
+        table.add_row(["", &format!("{} ns", latency.max), &rest]);
     }
-}
-
-fn empty_table(header: [&str; 3]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 impl Packets {
@@ -299,7 +319,8 @@ fn write_histogram(path: &Path, histogram: &Histogram<u64>, seconds: f64) -> Res
     let broken = |error: &dyn std::fmt::Debug| {
         Failure::usage(format_args!("{}: the histogram cannot be written: {error:?}", path.display()))
     };
-    let mut log = builder.begin_log_with(&mut to, &mut serializer).map_err(|error| cannot_write(path, &error))?;
+    let mut log =
+        builder.begin_log_with(&mut to, &mut serializer).map_err(|error| cannot_write(path, &error))?;
     let span = Duration::from_secs_f64(seconds.max(0.0));
     log.write_histogram(histogram, Duration::ZERO, span, None).map_err(|error| broken(&error))?;
     to.flush().map_err(|error| cannot_write(path, &error))

@@ -177,8 +177,10 @@ impl<'a> Runner<'a> {
         match core.tx.comparison() {
             Some(comparison) => {
                 // What the outbound half dropped by policy, or could not read, was not due back.
-                let crypto = first.dropped.count(DropReason::CryptoFailed) + first.dropped.count(DropReason::NoBuffer);
-                let at_port = ledger.dropped.values().sum::<u64>() - first.dropped.total() - last.dropped.total();
+                let crypto =
+                    first.dropped.count(DropReason::CryptoFailed) + first.dropped.count(DropReason::NoBuffer);
+                let at_port =
+                    ledger.dropped.values().sum::<u64>() - first.dropped.total() - last.dropped.total();
                 comparison.complaint(ledger.received - at_port - first.dropped.total() + crypto)
             }
             None => {
@@ -197,7 +199,9 @@ impl<'a> Runner<'a> {
         let mut stretch = 1;
         while left > 0 && !self.is_over(start) && !is_exhausted(&mut core) {
             let passes = if self.options.direction == Direction::Inbound { 1 } else { stretch.min(left) };
-            if let Some(inbound) = core.stage.inbound().filter(|_| self.options.direction == Direction::Inbound) {
+            if let Some(inbound) =
+                core.stage.inbound().filter(|_| self.options.direction == Direction::Inbound)
+            {
                 inbound.reset_windows();
             }
             let began = Instant::now();

@@ -61,8 +61,11 @@ pub(super) fn config(path: Option<&Path>) -> Result<Config, Failure> {
 /// Runs the generator port once and keeps its packets as a capture in the classic format.
 fn generated(generate: &Generate) -> Result<Capture, Failure> {
     let pool = Pool::new(PoolConfig { buffers: 256, ..PoolConfig::default() }).map_err(Failure::machine)?;
-    let config =
-        GeneratorConfig { sizes: generate.sizes, flows: generate.flows, packets: u64::from(generate.packets) };
+    let config = GeneratorConfig {
+        sizes: generate.sizes,
+        flows: generate.flows,
+        packets: u64::from(generate.packets),
+    };
     let mut port = Generator::new(&config, pool).map_err(Failure::usage)?;
     let mut bytes = file_header();
     let mut burst = Burst::new();

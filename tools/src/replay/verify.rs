@@ -58,7 +58,8 @@ impl Comparison {
 
     fn look(&mut self, packet: &Mbuf) {
         let number = packet.number() as usize;
-        let (Some(expected), Some(captured)) = (self.expected.get(number).copied(), self.capture.packet(number))
+        let (Some(expected), Some(captured)) =
+            (self.expected.get(number).copied(), self.capture.packet(number))
         else {
             self.differing += 1;
             return;
@@ -90,7 +91,8 @@ impl Comparison {
             (self.repeated, "repeated"),
             (self.reordered, "out of order"),
         ];
-        let words = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let words =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let words: Vec<_> = words.collect();
         (!words.is_empty()).then(|| words.join(", "))
     }

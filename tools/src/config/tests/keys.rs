@@ -43,7 +43,10 @@ fn integrity_keys_come_with_the_suites_that_take_one() {
         let key = "\"00112233445566778899aabbccddeeff\"";
         sa(&[("suite", "\"aes128-sha1\""), ("encryption_key", key), ("integrity_key", integrity)])
     };
-    assert_fails(&cbc(""), "t.toml:1:1: this [[sa]] has no integrity_key; add 20 bytes in hex for aes128-sha1");
+    assert_fails(
+        &cbc(""),
+        "t.toml:1:1: this [[sa]] has no integrity_key; add 20 bytes in hex for aes128-sha1",
+    );
     assert_fails(&cbc("\"00\""), "t.toml:8:17: integrity key of 1 bytes; aes128-sha1 takes 20");
     assert_fails(
         &sa(&[("integrity_key", "\"00\"")]),
@@ -83,10 +86,26 @@ fn a_key_file_that_everybody_may_read_leaves_a_note() {
 #[test]
 fn what_is_wrong_with_a_key_file_is_said_at_the_field_that_names_it() {
     for (text, start, end) in [
-        (&b"1011x"[..], "t.toml:7:23: character 5 of the key in ", "east.key is not a hex digit; write 0 to 9 and a to f only"),
-        (b"101", "t.toml:7:23: the key in ", "east.key has 3 hex digits, an odd number; write two for each byte"),
-        (b"\xff", "t.toml:7:23: the key file ", "east.key is not UTF-8 text (byte 1); name a file that holds the key in hex"),
-        (&[b' '; 5000], "t.toml:7:23: the key file ", "east.key is larger than 4096 bytes; name a file that holds the key in hex"),
+        (
+            &b"1011x"[..],
+            "t.toml:7:23: character 5 of the key in ",
+            "east.key is not a hex digit; write 0 to 9 and a to f only",
+        ),
+        (
+            b"101",
+            "t.toml:7:23: the key in ",
+            "east.key has 3 hex digits, an odd number; write two for each byte",
+        ),
+        (
+            b"\xff",
+            "t.toml:7:23: the key file ",
+            "east.key is not UTF-8 text (byte 1); name a file that holds the key in hex",
+        ),
+        (
+            &[b' '; 5000],
+            "t.toml:7:23: the key file ",
+            "east.key is larger than 4096 bytes; name a file that holds the key in hex",
+        ),
         (b"00", "t.toml:7:23: encryption key of 1 bytes; ", "aes128gcm16 takes 20 (cipher key, then salt)"),
     ] {
         let error = with_key_file(&folder_with_key(text, 0o600)).unwrap_err().to_string();
@@ -94,7 +113,10 @@ fn what_is_wrong_with_a_key_file_is_said_at_the_field_that_names_it() {
     }
     let text = sa(&[("encryption_key", ""), ("encryption_key_file", "\"gone.key\"")]);
     let error = parse(&text).unwrap_err().to_string();
-    assert!(error.starts_with("t.toml:7:23: the key file /nowhere/gone.key cannot be read (No such file"), "{error}");
+    assert!(
+        error.starts_with("t.toml:7:23: the key file /nowhere/gone.key cannot be read (No such file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -126,8 +148,22 @@ fn a_key_in_any_wrong_place_is_not_shown() {
     let quoted = format!("\"{GCM_KEY}\"");
     let mut texts = Vec::new();
     for field in [
-        "name", "direction", "spi", "suite", "mode", "tunnel", "destination", "udp_encap", "offload", "esn",
-        "replay_window", "sequence", "integrity_key", "encryption_key_file", "keyy", "lifetime",
+        "name",
+        "direction",
+        "spi",
+        "suite",
+        "mode",
+        "tunnel",
+        "destination",
+        "udp_encap",
+        "offload",
+        "esn",
+        "replay_window",
+        "sequence",
+        "integrity_key",
+        "encryption_key_file",
+        "keyy",
+        "lifetime",
     ] {
         texts.push(sa(&[(field, &quoted)]));
         texts.push(sa(&[("encryption_key", ""), (field, &quoted)]));

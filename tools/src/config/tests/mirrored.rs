@@ -13,8 +13,13 @@ fn listed(config: &Config) -> Vec<(u32, Direction, &str)> {
 }
 
 fn transport(name: &str, direction: &str, destination: &str) -> String {
-    let changes =
-        [("name", name), ("direction", direction), ("tunnel", ""), ("mode", "\"transport\""), ("destination", destination)];
+    let changes = [
+        ("name", name),
+        ("direction", direction),
+        ("tunnel", ""),
+        ("mode", "\"transport\""),
+        ("destination", destination),
+    ];
     sa(&changes)
 }
 
@@ -53,12 +58,13 @@ fn bypass_and_discard_are_mirrored_and_inbound_policies_come_first_and_stay_as_t
         .filter(|policy| policy.direction == Direction::Inbound)
         .map(|policy| (policy.line, policy.action))
         .collect();
-    assert_eq!(inbound, [(9, PolicyAction::Discard), (1, PolicyAction::Bypass), (5, PolicyAction::Discard)]);
+    assert_eq!(inbound, [(7, PolicyAction::Discard), (1, PolicyAction::Bypass), (4, PolicyAction::Discard)]);
 }
 
 #[test]
 fn a_twin_gets_a_window_only_where_it_cannot_do_without() {
-    let window = |window, esn| mirrored(&sa(&[("replay_window", window), ("esn", esn)])).sas[1].params.replay_window;
+    let window =
+        |window, esn| mirrored(&sa(&[("replay_window", window), ("esn", esn)])).sas[1].params.replay_window;
     assert_eq!((window("0", "true"), window("0", "false"), window("32", "true")), (64, 0, 32));
 }
 
@@ -72,9 +78,17 @@ fn an_inbound_sa_of_the_file_with_that_spi_takes_the_place_of_the_twin() {
 
 #[test]
 fn an_inbound_sa_with_another_destination_does_not() {
-    let text = format!("{}{}", transport("\"own\"", "\"inbound\"", "\"::1\""), transport("\"east\"", "\"outbound\"", "\"::2\""));
+    let text = format!(
+        "{}{}",
+        transport("\"own\"", "\"inbound\"", "\"::1\""),
+        transport("\"east\"", "\"outbound\"", "\"::2\"")
+    );
     assert_eq!(listed(&mirrored(&text)).len(), 3);
-    let text = format!("{}{}", transport("\"own\"", "\"inbound\"", ""), transport("\"east\"", "\"outbound\"", "\"::2\""));
+    let text = format!(
+        "{}{}",
+        transport("\"own\"", "\"inbound\"", ""),
+        transport("\"east\"", "\"outbound\"", "\"::2\"")
+    );
     assert_eq!(listed(&mirrored(&text)).len(), 2);
 }
 
@@ -87,7 +101,7 @@ fn an_sa_for_any_destination_is_opened_by_all_inbound_ones_of_its_spi() {
     let config = mirrored(&format!("{}{tail}", inbound(4)));
     assert_eq!(config.policies[1].action, PolicyAction::Protect(vec![0, 1, 2, 3]));
     let error = parsed(&format!("{}{tail}", inbound(5))).mirrored().unwrap_err().to_string();
-    let expected = "t.toml:42:1: the inbound half of this policy would list 5 SAs; name SAs that have at most 4 inbound ones";
+    let expected = "t.toml:48:1: the inbound half of this policy would list 5 SAs; name SAs that have at most 4 inbound ones";
     assert_eq!(error, expected);
 }
 
@@ -117,7 +131,8 @@ fn two_outbound_sas_that_twins_could_not_tell_apart_are_refused() {
 
 #[test]
 fn a_twin_finds_a_name_that_nobody_has() {
-    let config = mirrored(&format!("{}{}", sa(&[]), sa(&[("name", "\"east (mirrored)\""), ("spi", "0x2000")])));
+    let config =
+        mirrored(&format!("{}{}", sa(&[]), sa(&[("name", "\"east (mirrored)\""), ("spi", "0x2000")])));
     let names: Vec<_> = config.sas.iter().map(|sa| sa.name.as_str()).collect();
     assert_eq!(names, ["east", "east (mirrored)", "east (mirrored)'", "east (mirrored) (mirrored)"]);
 }

@@ -12,7 +12,10 @@ fn with_policy(changes: &[(&str, &str)]) -> String {
 fn what_is_left_out_gets_its_default() {
     let config = parsed(&with_policy(&[]));
     let policy = &config.policies[0];
-    assert_eq!((policy.direction, policy.priority, policy.line, policy.column), (Direction::Outbound, 1000, 8, 1));
+    assert_eq!(
+        (policy.direction, policy.priority, policy.line, policy.column),
+        (Direction::Outbound, 1000, 8, 1)
+    );
     assert_eq!(policy.selector, Selector::ANY);
     assert_eq!(policy.action, PolicyAction::Protect(vec![0]));
 }
@@ -31,7 +34,8 @@ fn what_is_given_is_taken() {
 #[test]
 fn a_policy_may_stand_before_its_sas_and_list_up_to_four() {
     let name = |index: usize| format!("\"sa-{index}\"");
-    let sas: String = (0..5).map(|index| sa(&[("name", &name(index)), ("spi", &format!("{}", 256 + index))])).collect();
+    let sas: String =
+        (0..5).map(|index| sa(&[("name", &name(index)), ("spi", &format!("{}", 256 + index))])).collect();
     let list = |indices: &[usize]| {
         let names: Vec<_> = indices.iter().map(|index| name(*index)).collect();
         format!("{}{sas}", policy(&[("sa", &format!("[{}]", names.join(", ")))]))
@@ -39,7 +43,7 @@ fn a_policy_may_stand_before_its_sas_and_list_up_to_four() {
     assert_eq!(parsed(&list(&[3, 0, 4, 1])).policies[0].action, PolicyAction::Protect(vec![3, 0, 4, 1]));
     assert_fails(&list(&[0, 1, 2, 3, 4]), "t.toml:4:6: sa names 5 SAs; name 1 to 4");
     assert_fails(&list(&[]), "t.toml:4:6: sa names 0 SAs; name 1 to 4");
-    assert_fails(&list(&[0, 0]), "t.toml:4:14: SA \"sa-0\" is named twice; name it once");
+    assert_fails(&list(&[0, 0]), "t.toml:4:15: SA \"sa-0\" is named twice; name it once");
 }
 
 #[test]
@@ -56,7 +60,7 @@ fn a_missing_field_is_named_at_its_table() {
 
 #[test]
 fn a_field_that_is_not_known_is_refused_with_names_near_it() {
-    let message = "t.toml:12:1: [[policy]] has no field \"prio\"; near it: sa, action, priority";
+    let message = "t.toml:12:1: [[policy]] has no field \"prio\"; near it: priority, action, sa";
     assert_fails(&with_policy(&[("prio", "7")]), message);
     let message = "t.toml:12:14: selector has no field \"port\"; near it: src_port, dst_port, src";
     assert_fails(&with_policy(&[("selector", "{ port = 7 }")]), message);
@@ -66,15 +70,36 @@ fn a_field_that_is_not_known_is_refused_with_names_near_it() {
 fn a_wrong_value_is_refused_at_its_place() {
     for (changes, expected) in [
         (&[("direction", "\"in\"")][..], "9:13: direction is \"in\"; write \"outbound\" or \"inbound\""),
-        (&[("action", "\"drop\"")], "10:10: action is \"drop\"; write \"protect\" or \"bypass\" or \"discard\""),
-        (&[("action", "\"bypass\"")], "11:6: sa belongs to action = \"protect\"; remove it, or change the action"),
-        (&[("sa", "7")], "11:6: sa is an integer; write the name of an SA as a string, or a list of up to four"),
-        (&[("sa", "[\"east\", 7]")], "11:15: sa is an integer; write the name of an SA as a string, or a list of up to four"),
-        (&[("priority", "4294967296")], "12:12: priority is out of range: 4294967296; write an integer from 0 to 4294967295"),
+        (
+            &[("action", "\"drop\"")],
+            "10:10: action is \"drop\"; write \"protect\" or \"bypass\" or \"discard\"",
+        ),
+        (
+            &[("action", "\"bypass\"")],
+            "11:6: sa belongs to action = \"protect\"; remove it, or change the action",
+        ),
+        (
+            &[("sa", "7")],
+            "11:6: sa is an integer; write the name of an SA as a string, or a list of up to four",
+        ),
+        (
+            &[("sa", "[\"east\", 7]")],
+            "11:15: sa is an integer; write the name of an SA as a string, or a list of up to four",
+        ),
+        (
+            &[("priority", "4294967296")],
+            "12:12: priority is out of range: 4294967296; write an integer from 0 to 4294967295",
+        ),
         (&[("priority", "\"1\"")], "12:12: priority is a string; write an integer from 0 to 4294967295"),
         (&[("selector", "\"any\"")], "12:12: selector is a string; write a table"),
-        (&[("selector", "{ src = true }")], "12:20: src is true or false; write \"any\", a prefix, a range or an address as a string"),
-        (&[("selector", "{ protocol = -6 }")], "12:25: protocol is out of range: -6; write \"any\", a name, or a number from 1 to 255"),
+        (
+            &[("selector", "{ src = true }")],
+            "12:20: src is true or false; write \"any\", a prefix, a range or an address as a string",
+        ),
+        (
+            &[("selector", "{ protocol = -6 }")],
+            "12:25: protocol is out of range: -6; write \"any\", a name, or a number from 1 to 255",
+        ),
         (
             &[("selector", "{ dst = \"10.0.1.1/24\" }")],
             "12:20: 10.0.1.1/24 has bits set beyond the prefix: write 10.0.1.0/24 for the network or 10.0.1.1 for the host",

@@ -124,8 +124,16 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_at_its_place() {
         ("direction", "true", "3:13: direction is true or false; write \"outbound\" or \"inbound\""),
         ("spi", "\"0x1001\"", "4:7: spi is a string; write an integer from 0x100 to 0xffffffff"),
         ("spi", "-1", "4:7: spi is out of range: -1; write an integer from 0x100 to 0xffffffff"),
-        ("spi", "0x1_0000_0000", "4:7: spi is out of range: 0x100000000; write an integer from 0x100 to 0xffffffff"),
-        ("spi", "1e3", "4:7: spi is a number with a fraction or exponent; write an integer from 0x100 to 0xffffffff"),
+        (
+            "spi",
+            "0x1_0000_0000",
+            "4:7: spi is out of range: 0x100000000; write an integer from 0x100 to 0xffffffff",
+        ),
+        (
+            "spi",
+            "1e3",
+            "4:7: spi is a number with a fraction or exponent; write an integer from 0x100 to 0xffffffff",
+        ),
         ("spi", "0", "4:7: SPI 0x0 is reserved; use one from 0x100 up (RFC 4303 section 2.1)"),
         ("spi", "255", "4:7: SPI 0xff is reserved; use one from 0x100 up (RFC 4303 section 2.1)"),
         ("suite", "[]", "5:9: suite is a list; write the name of a suite as a string"),
@@ -134,10 +142,18 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_at_its_place() {
         ("esn", "1", "8:7: esn is an integer; write true or false"),
         ("esn", "1979-05-27", "8:7: esn is a date or time; write true or false"),
         ("replay_window", "-1", "8:17: replay_window is out of range: -1; write 0 for none, or 32 to 65536"),
-        ("sequence", "18446744073709551616", "8:12: sequence is out of range: 18446744073709551616; write an integer from 1 up"),
+        (
+            "sequence",
+            "18446744073709551616",
+            "8:12: sequence is out of range: 18446744073709551616; write an integer from 1 up",
+        ),
         ("sequence", "0", "8:12: sequence 0 is out of range; use 1 to 4294967295"),
         ("sequence", "4294967296", "8:12: sequence 4294967296 is out of range; use 1 to 4294967295"),
-        ("offload", "\"nic\"", "8:11: offload is \"nic\"; write \"lookaside\" or \"inline-crypto\" or \"inline-protocol\""),
+        (
+            "offload",
+            "\"nic\"",
+            "8:11: offload is \"nic\"; write \"lookaside\" or \"inline-crypto\" or \"inline-protocol\"",
+        ),
     ] {
         assert_fails(&sa(&[(field, value)]), &format!("t.toml:{expected}"));
     }
@@ -146,7 +162,10 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_at_its_place() {
 #[test]
 fn a_suite_that_is_unknown_or_not_built_is_refused_in_the_words_of_the_suites() {
     let error = parse(&sa(&[("suite", "\"aes128gcm17\"")])).unwrap_err().to_string();
-    assert!(error.starts_with("t.toml:5:9: there is no suite \"aes128gcm17\"; near it: aes128gcm16"), "{error}");
+    assert!(
+        error.starts_with("t.toml:5:9: there is no suite \"aes128gcm17\"; near it: aes128gcm16"),
+        "{error}"
+    );
     let error = parse(&sa(&[("suite", "\"chacha20poly1305\"")])).unwrap_err().to_string();
     assert!(error.starts_with("t.toml:5:9: suite \"chacha20poly1305\" is not supported yet; "), "{error}");
 }
@@ -168,14 +187,38 @@ fn a_window_must_exist_on_both_sides_but_only_inbound_esn_needs_one() {
 #[test]
 fn addresses_and_ports_outside_their_range_or_mode_are_refused() {
     for (changes, expected) in [
-        (&[("tunnel", "{ src = \"192.0.2.1\", dst = \"192.0.2\" }")][..], "7:36: dst is \"192.0.2\"; write an IPv4 or IPv6 address as a string"),
-        (&[("tunnel", "{ src = 7, dst = \"192.0.2.2\" }")], "7:18: src is an integer; write an IPv4 or IPv6 address as a string"),
-        (&[("tunnel", "{ src = \"192.0.2.1\", dst = \"::1\" }")], "7:10: tunnel from 192.0.2.1 to ::1 mixes IPv4 and IPv6; give both ends of one family"),
-        (&[("destination", "\"::1\"")], "8:15: destination belongs to transport mode; remove it, tunnel.dst is the destination"),
-        (&[("mode", "\"transport\"")], "7:10: tunnel belongs to tunnel mode; remove it, or write mode = \"tunnel\""),
-        (&[("tunnel", ""), ("mode", "\"transport\""), ("destination", "\"x\"")], "8:15: destination is \"x\"; write an IPv4 or IPv6 address as a string"),
-        (&[("udp_encap", "{ src_port = 0, dst_port = 1 }")], "8:26: src_port is out of range: 0; write a port from 1 to 65535"),
-        (&[("udp_encap", "{ src_port = 1, dst_port = 65536 }")], "8:40: dst_port is out of range: 65536; write a port from 1 to 65535"),
+        (
+            &[("tunnel", "{ src = \"192.0.2.1\", dst = \"192.0.2\" }")][..],
+            "7:37: dst is \"192.0.2\"; write an IPv4 or IPv6 address as a string",
+        ),
+        (
+            &[("tunnel", "{ src = 7, dst = \"192.0.2.2\" }")],
+            "7:18: src is an integer; write an IPv4 or IPv6 address as a string",
+        ),
+        (
+            &[("tunnel", "{ src = \"192.0.2.1\", dst = \"::1\" }")],
+            "7:10: tunnel from 192.0.2.1 to ::1 mixes IPv4 and IPv6; give both ends of one family",
+        ),
+        (
+            &[("destination", "\"::1\"")],
+            "8:15: destination belongs to transport mode; remove it, tunnel.dst is the destination",
+        ),
+        (
+            &[("mode", "\"transport\"")],
+            "7:10: tunnel belongs to tunnel mode; remove it, or write mode = \"tunnel\"",
+        ),
+        (
+            &[("tunnel", ""), ("mode", "\"transport\""), ("destination", "\"x\"")],
+            "8:15: destination is \"x\"; write an IPv4 or IPv6 address as a string",
+        ),
+        (
+            &[("udp_encap", "{ src_port = 0, dst_port = 1 }")],
+            "8:26: src_port is out of range: 0; write a port from 1 to 65535",
+        ),
+        (
+            &[("udp_encap", "{ src_port = 1, dst_port = 65536 }")],
+            "8:40: dst_port is out of range: 65536; write a port from 1 to 65535",
+        ),
         (&[("udp_encap", "4500")], "8:13: udp_encap is an integer; write a table"),
     ] {
         assert_fails(&sa(changes), &format!("t.toml:{expected}"));
@@ -191,14 +234,24 @@ fn a_name_belongs_to_one_sa() {
 #[test]
 fn two_inbound_sas_need_a_spi_or_a_destination_that_tells_them_apart() {
     let transport = |name, destination| {
-        let changes =
-            [("name", name), ("direction", "\"inbound\""), ("tunnel", ""), ("mode", "\"transport\""), ("destination", destination)];
+        let changes = [
+            ("name", name),
+            ("direction", "\"inbound\""),
+            ("tunnel", ""),
+            ("mode", "\"transport\""),
+            ("destination", destination),
+        ];
         sa(&changes)
     };
-    let clash = "t.toml:11:7: the inbound SAs of lines 1 and 8 have SPI 0x1001 and destination in common; give one another spi";
+    let clash = "t.toml:12:7: the inbound SAs of lines 1 and 9 have SPI 0x1001 and destination in common; give one another spi";
     for (one, other) in [("\"::1\"", "\"::1\""), ("\"::1\"", ""), ("", "\"::1\"")] {
         // An SA without a destination has a line less.
-        let text = format!("{}{}{}", transport("\"a\"", one), if one.is_empty() { "\n" } else { "" }, transport("\"b\"", other));
+        let text = format!(
+            "{}{}{}",
+            transport("\"a\"", one),
+            if one.is_empty() { "\n" } else { "" },
+            transport("\"b\"", other)
+        );
         assert_fails(&text, clash);
     }
     parsed(&format!("{}{}", transport("\"a\"", "\"::1\""), transport("\"b\"", "\"::2\"")));
@@ -206,5 +259,5 @@ fn two_inbound_sas_need_a_spi_or_a_destination_that_tells_them_apart() {
     parsed(&format!("{}{}", tunnel("\"a\"", "\"outbound\""), tunnel("\"b\"", "\"outbound\"")));
     parsed(&format!("{}{}", tunnel("\"a\"", "\"outbound\""), tunnel("\"b\"", "\"inbound\"")));
     let text = format!("{}{}", tunnel("\"a\"", "\"inbound\""), tunnel("\"b\"", "\"inbound\""));
-    assert_fails(&text, &clash.replace("lines 1 and 8", "lines 1 and 8").replace(":11:7", ":11:7"));
+    assert_fails(&text, &clash.replace("1 and 9", "1 and 8").replace(":12:7", ":11:7"));
 }

@@ -1,0 +1,198 @@
+//! The data path neither takes memory nor gives any back, whatever becomes of a job; and sessions that come and go
+//! do not make it grow.
+
+// A test program may panic: that is how it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::{Bench, Suite};
+use crypto_pmd::drivers::{Null, Software};
+use crypto_pmd::job::JobBurst;
+use crypto_pmd::*;
+use pipeline::Mbuf;
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+thread_local! {
+    /// Calls of this thread to the allocator, either way.
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that this thread holds; may be negative for what another thread took.
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    CALLS.set(CALLS.get() + 1);
+    BYTES.set(BYTES.get() + bytes);
+}
+
+// SAFETY: every call is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: passed on from the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: passed on from the caller.
+        unsafe { System.dealloc(block, layout) };
+    }
+}
+
+/// Calls to the allocator that `work` makes.
+fn calls(work: impl FnOnce()) -> usize {
+    let before = CALLS.get();
+    work();
+    CALLS.get() - before
+}
+
+const BURST: usize = 32;
+const BURSTS: usize = 1000;
+const WARM_UP: usize = 3;
+
+/// Bytes in one segment, or the same in three.
+fn packet(bench: &Bench, bytes: &[u8], chain: bool) -> Mbuf {
+    if !chain {
+        return bench.packet(bytes);
+    }
+    let (front, back) = bytes.split_at(bytes.len() / 3);
+    let mut packet = bench.packet(front);
+    packet.chain(bench.packet(&[])).unwrap();
+    packet.chain(bench.packet(back)).unwrap();
+    packet
+}
+
+/// Makes a burst of jobs, runs it, checks every status, drops it.
+fn run_burst(bench: &mut Bench, expected: Status, mut job: impl FnMut(&Bench) -> Job) {
+    let mut jobs = JobBurst::new();
+    for _ in 0..BURST {
+        jobs.push(job(bench)).unwrap();
+    }
+    let mut done = JobBurst::new();
+    while done.len() < BURST {
+        bench.dispatcher.submit(&mut jobs);
+        bench.dispatcher.flush();
+        bench.dispatcher.poll(&mut done);
+    }
+    assert!(done.iter().all(|job| job.status() == expected));
+}
+
+/// Warms up, then counts the allocator's calls over many bursts.
+fn calls_of_bursts(bench: &mut Bench, expected: Status, mut job: impl FnMut(&Bench) -> Job) -> usize {
+    (0..WARM_UP).for_each(|_| run_burst(bench, expected, &mut job));
+    calls(|| (0..BURSTS).for_each(|_| run_burst(bench, expected, &mut job)))
+}
+
+fn both_drivers() -> (Bench, [DriverId; 2]) {
+    let registry = Registry::new();
+    let drivers = [registry.attach(Software::new()).unwrap(), registry.attach(Null::new()).unwrap()];
+    (Bench::over(registry), drivers)
+}
+
+#[test]
+fn the_count_sees_a_box() {
+    assert_eq!(calls(|| drop(std::hint::black_box(Box::new(1)))), 2);
+}
+
+#[test]
+fn a_thousand_bursts_take_no_memory_in_one_segment_or_chained() {
+    for suite in [Suite::cbc(16, common::HMACS[0]), Suite::cbc(32, common::HMACS[3]), Suite::gcm(16)] {
+        let mut alone = Bench::new();
+        let session = alone.open(suite.params.clone());
+        let (mut both, drivers) = both_drivers();
+        let sessions = drivers
+            .map(|driver| both.registry.open(suite.params.clone(), Placement::Driver(driver)).unwrap());
+        let plain = suite.plain(&[6; 64], 1);
+        for chain in [false, true] {
+            let made = calls_of_bursts(&mut alone, Status::Done, |bench| {
+                suite.job(packet(bench, &plain, chain), session, Operation::Encrypt, Some(9))
+            });
+            assert_eq!(made, 0, "one driver, chained {chain}");
+            let mut turn = 0;
+            let made = calls_of_bursts(&mut both, Status::Done, |bench| {
+                turn += 1;
+                suite.job(packet(bench, &plain, chain), sessions[turn % 2], Operation::Encrypt, None)
+            });
+            assert_eq!(made, 0, "two drivers, chained {chain}");
+        }
+    }
+}
+
+#[test]
+fn jobs_that_fail_take_no_memory() {
+    let suite = Suite::gcm(32);
+    let (mut bench, drivers) = both_drivers();
+    let session = bench.registry.open(suite.params.clone(), Placement::Driver(drivers[0])).unwrap();
+    let closed = bench.open(suite.params.clone());
+    assert!(bench.registry.close(closed));
+    let bytes = suite.plain(&[6; 64], 1);
+    for chain in [false, true] {
+        let job = |bench: &Bench, session, operation| {
+            suite.job(packet(bench, &bytes, chain), session, operation, None)
+        };
+        let forged = |bench: &Bench| job(bench, session, Operation::Decrypt);
+        assert_eq!(calls_of_bursts(&mut bench, Status::IntegrityFailed, forged), 0);
+        let beyond = |bench: &Bench| job(bench, session, Operation::Encrypt).with_tag(u32::MAX);
+        assert_eq!(calls_of_bursts(&mut bench, Status::BadRange, beyond), 0);
+        let unknown = |bench: &Bench| job(bench, closed, Operation::Encrypt);
+        assert_eq!(calls_of_bursts(&mut bench, Status::UnknownSession, unknown), 0);
+    }
+}
+
+#[test]
+fn destinations_extensions_and_long_associated_data_take_no_memory() {
+    let suite = Suite::gcm(16);
+    let mut bench = Bench::new();
+    let session = bench.open(suite.params.clone());
+    let extensions = ExtensionPool::new(BURST);
+    let plain = suite.plain(&[6; 640], 1);
+    for chain in [false, true] {
+        let made = calls_of_bursts(&mut bench, Status::Done, |bench| {
+            let job = suite.job(packet(bench, &plain, chain), session, Operation::Encrypt, None);
+            job.with_destination(bench.packet(b"old"))
+        });
+        assert_eq!(made, 0, "out of place, chained {chain}");
+        let made = calls_of_bursts(&mut bench, Status::Done, |bench| {
+            let mut extension = extensions.alloc().unwrap();
+            assert!(
+                extension.set_iv(&[1; 12])
+                    && extension.set_associated_data(&[2; extension::MAX_ASSOCIATED_DATA])
+            );
+            let job = suite.job(packet(bench, &plain, chain), session, Operation::Encrypt, None);
+            job.with_extension(extension)
+        });
+        assert_eq!(made, 0, "explicit, chained {chain}");
+        let made = calls_of_bursts(&mut bench, Status::Done, |bench| {
+            let job = suite.job(packet(bench, &plain, chain), session, Operation::Encrypt, None);
+            job.with_integrity(0, 300).with_cipher(300, 200)
+        });
+        assert_eq!(made, 0, "long associated data, chained {chain}");
+    }
+}
+
+#[test]
+fn sessions_that_come_and_go_leave_no_memory_behind() {
+    let mut bench = Bench::new();
+    let suite = Suite::gcm(16);
+    let plain = suite.plain(&[6; 64], 1);
+    let round = |bench: &mut Bench| {
+        let session = bench.open(suite.params.clone());
+        let job = suite.job(bench.packet(&plain), session, Operation::Encrypt, None);
+        assert_eq!(bench.run(job).status(), Status::Done);
+        assert!(bench.registry.close(session));
+    };
+    // Queues of changes grow and shrink by blocks of a few dozen; a leak grows with the sessions.
+    (0..100).for_each(|_| round(&mut bench));
+    let before = BYTES.get();
+    (0..5000).for_each(|_| round(&mut bench));
+    let grown = BYTES.get() - before;
+    assert!(grown < 8192, "{grown} bytes more after 5000 sessions");
+}
