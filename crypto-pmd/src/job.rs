@@ -3,13 +3,13 @@
 //! A job owns its packet from submit to poll. Ranges and places are offsets from the packet's first byte, over
 //! all its segments. What most jobs do not need sits in a pooled [`Extension`].
 
-use pipeline::{Burst, Mbuf};
+use pipeline::{LargeBurst, Mbuf};
 
 use crate::extension::Extension;
 use crate::session::SessionId;
 
 /// Jobs that travel together.
-pub type JobBurst = Burst<Job>;
+pub type JobBurst = LargeBurst<Job>;
 
 /// Which way a job walks its session's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,20 @@ use crate::header::link::{Link, Network};
 use crate::header::{HeaderError, IpVersion};
 use crate::spd::{Action, Spd};
 
-/// What is to happen to a packet, as far as its first look can say.
+/// What is to happen to a packet, as far as its first look can say: one word, as the flow cache keeps it. It is
+/// written and read whole, by width and place, because a read that does not match the last write waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) struct Verdict(u32);
+
+/// Words from here on are not numbers of protecting policies.
+const FIRST_WORD: u32 = u32::MAX - 63;
+const DROPS: u32 = FIRST_WORD + 8;
+
+const _: () = assert!(DropReason::COUNT <= (u32::MAX - DROPS) as usize);
+
+/// A verdict in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
     /// A policy protects it; the number is the caller's own (a slot, or a policy).
     Protect(u32),
     /// A policy lets it pass.
@@ -27,31 +38,36 @@ pub(crate) enum Verdict {
     Drop(DropReason),
 }
 
-const BYPASS: u32 = u32::MAX;
-const DISCARD: u32 = u32::MAX - 1;
-const NO_POLICY: u32 = u32::MAX - 2;
-const NO_SA: u32 = u32::MAX - 3;
-
 impl Verdict {
-    /// As a word for the flow cache; numbers of protecting policies stay below the four highest.
-    fn to_word(self) -> u32 {
-        match self {
-            Self::Protect(number) => number.min(NO_SA - 1),
-            Self::Bypass | Self::NotIp => BYPASS,
-            Self::Drop(DropReason::PolicyDiscard) => DISCARD,
-            Self::Drop(DropReason::NoSa) => NO_SA,
-            Self::Drop(_) => NO_POLICY,
-        }
+    const BYPASS: Self = Self(FIRST_WORD);
+    const NOT_IP: Self = Self(FIRST_WORD + 1);
+    /// The flow was read; no policy was asked yet.
+    const OPEN: Self = Self(FIRST_WORD + 2);
+
+    const fn protect(number: u32) -> Self {
+        Self(if number < FIRST_WORD { number } else { FIRST_WORD - 1 })
+    }
+
+    const fn drop(reason: DropReason) -> Self {
+        Self(DROPS + reason as u32)
+    }
+
+    /// The number of the protecting policy, if one protects.
+    #[inline(always)]
+    pub(crate) fn protected(self) -> Option<u32> {
+        (self.0 < FIRST_WORD).then_some(self.0)
     }
 
     #[inline(always)]
-    fn from_word(word: u32) -> Self {
-        match word {
-            BYPASS => Self::Bypass,
-            DISCARD => Self::Drop(DropReason::PolicyDiscard),
-            NO_POLICY => Self::Drop(DropReason::NoPolicy),
-            NO_SA => Self::Drop(DropReason::NoSa),
-            number => Self::Protect(number),
+    pub(crate) fn decision(self) -> Decision {
+        match self {
+            Self(number) if number < FIRST_WORD => Decision::Protect(number),
+            Self::BYPASS => Decision::Bypass,
+            Self::NOT_IP => Decision::NotIp,
+            Self(word) => {
+                let reason = DropReason::ALL.get((word.wrapping_sub(DROPS)) as usize);
+                Decision::Drop(reason.copied().unwrap_or(DropReason::NoPolicy))
+            }
         }
     }
 }
@@ -75,7 +91,7 @@ impl Found {
         hash: 0,
         total_len: 0,
         part: Part::Whole,
-        verdict: Verdict::NotIp,
+        verdict: Verdict::NOT_IP,
         came_by: 0,
     };
 }
@@ -102,6 +118,12 @@ impl Classifier {
         }
     }
 
+    /// What was found of the packets of the burst, in order.
+    #[inline(always)]
+    pub(crate) fn all(&self) -> &[Found; MAX_BURST] {
+        &self.found
+    }
+
     /// What was found of packet `index` of the burst.
     #[inline(always)]
     pub(crate) fn found(&self, index: usize) -> &Found {
@@ -111,23 +133,21 @@ impl Classifier {
     /// First pass: parses packet `index` and asks for its line of the flow cache. Sets the packet's link length.
     #[inline(always)]
     pub(crate) fn parse(&mut self, index: usize, link: Link, packet: &mut Mbuf) {
-        let found = self.parse_one(link, packet);
-        if let Some(place) = self.found.get_mut(index) {
-            *place = found;
-        }
-    }
-
-    #[inline(always)]
-    fn parse_one(&self, link: Link, packet: &mut Mbuf) -> Found {
-        let malformed = Found { verdict: Verdict::Drop(DropReason::MalformedHeader), ..Found::NOTHING };
-        let Ok(network) = network_of(link, packet) else { return malformed };
-        let Some(network) = network else { return Found::NOTHING };
-        packet.set_l2_len(network.l2_len);
-        let Some(version) = network.version else { return Found::NOTHING };
-        let l2_len = usize::from(network.l2_len);
+        let Some(found) = self.found.get_mut(index) else { return };
+        found.total_len = 0;
+        found.verdict = Verdict::drop(DropReason::MalformedHeader);
+        let Ok(network) = network_of(link, packet) else { return };
+        let Some(Network { l2_len, version: Some(version) }) = network else {
+            packet.set_l2_len(network.map_or(0, |network| network.l2_len));
+            found.verdict = Verdict::NOT_IP;
+            return;
+        };
+        packet.set_l2_len(l2_len);
+        let l2_len = usize::from(l2_len);
         let available = packet.packet_len() - l2_len;
-        let Some(ip) = packet.data().get(l2_len..) else { return malformed };
-        self.flow(version, ip, available).unwrap_or(malformed)
+        if let Some(ip) = packet.data().get(l2_len..) {
+            found.read_flow(self.seed, (&self.v4, &self.v6), version, ip, available);
+        }
     }
 
     /// As [`Classifier::parse`] for an inner packet that came by the SA in slot `came_by`; false when its headers
@@ -141,30 +161,9 @@ impl Classifier {
         available: usize,
         came_by: u32,
     ) -> bool {
-        let Some(found) = self.flow(version, ip, available) else { return false };
-        if let Some(place) = self.found.get_mut(index) {
-            *place = Found { came_by, ..found };
-        }
-        true
-    }
-
-    /// Reads the flow of an IP packet of which `ip` is the part at hand, and `available` the length in all.
-    #[inline(always)]
-    fn flow(&self, version: IpVersion, ip: &[u8], available: usize) -> Option<Found> {
-        match version {
-            IpVersion::V4 => {
-                let flow = flow_key::parse_v4(ip, available).ok()?;
-                let hash = flow.key.hash(self.seed);
-                prefetch(self.v4.set_of(hash));
-                Some(found(FlowKey::V4(flow.key), hash, flow.total_len, flow.part))
-            }
-            IpVersion::V6 => {
-                let flow = flow_key::parse_v6(ip, available).ok()?;
-                let hash = flow.key.hash(self.seed);
-                prefetch(self.v6.set_of(hash));
-                Some(found(FlowKey::V6(flow.key), hash, flow.total_len, flow.part))
-            }
-        }
+        let Some(found) = self.found.get_mut(index) else { return false };
+        found.came_by = came_by;
+        found.read_flow(self.seed, (&self.v4, &self.v6), version, ip, available)
     }
 
     /// Second pass: the verdict on packet `index`. `number` turns a protecting policy into the caller's number.
@@ -175,52 +174,73 @@ impl Classifier {
         spd: &Spd,
         number: impl Fn(u32, &Action) -> Option<u32>,
     ) -> Verdict {
-        let Some(&found) = self.found.get(index) else { return Verdict::NotIp };
-        // Until it is decided, `Bypass` stands for a packet whose flow was read.
-        if found.verdict != Verdict::Bypass {
+        let Some(found) = self.found.get_mut(index) else { return Verdict::NOT_IP };
+        if found.verdict != Verdict::OPEN {
             return found.verdict;
         }
-        let verdict = self.verdict_of(&found, spd, number);
-        if let Some(place) = self.found.get_mut(index) {
-            place.verdict = verdict;
-        }
-        verdict
-    }
-
-    /// The policy's verdict on a flow, from the cache where it is known.
-    #[inline(always)]
-    fn verdict_of(
-        &mut self,
-        found: &Found,
-        spd: &Spd,
-        number: impl Fn(u32, &Action) -> Option<u32>,
-    ) -> Verdict {
         let epoch = spd.epoch();
         let known = match &found.key {
             FlowKey::V4(key) => self.v4.lookup(key, found.hash, epoch),
             FlowKey::V6(key) => self.v6.lookup(key, found.hash, epoch),
         };
-        match known {
-            Some(word) => Verdict::from_word(word),
-            None => self.ask(found, spd, number),
+        let verdict = match known {
+            Some(word) => Verdict(word),
+            None => self.ask(index, spd, number),
+        };
+        if let Some(found) = self.found.get_mut(index) {
+            found.verdict = verdict;
         }
+        verdict
     }
 
+    /// Asks the policy database, and remembers what it says.
     #[inline(never)]
-    fn ask(&mut self, found: &Found, spd: &Spd, number: impl Fn(u32, &Action) -> Option<u32>) -> Verdict {
+    fn ask(&mut self, index: usize, spd: &Spd, number: impl Fn(u32, &Action) -> Option<u32>) -> Verdict {
+        let found = self.found.get(index).unwrap_or(&Found::NOTHING);
         let verdict = match spd.lookup(&found.key) {
-            None => Verdict::Drop(DropReason::NoPolicy),
+            None => Verdict::drop(DropReason::NoPolicy),
             Some((id, policy)) => match &policy.action {
-                Action::Bypass => Verdict::Bypass,
-                Action::Discard => Verdict::Drop(DropReason::PolicyDiscard),
-                action => number(id.0, action).map_or(Verdict::Drop(DropReason::NoSa), Verdict::Protect),
+                Action::Bypass => Verdict::BYPASS,
+                Action::Discard => Verdict::drop(DropReason::PolicyDiscard),
+                action => number(id.0, action).map_or(Verdict::drop(DropReason::NoSa), Verdict::protect),
             },
         };
         match found.key {
-            FlowKey::V4(key) => self.v4.insert(key, found.hash, spd.epoch(), verdict.to_word()),
-            FlowKey::V6(key) => self.v6.insert(key, found.hash, spd.epoch(), verdict.to_word()),
+            FlowKey::V4(key) => self.v4.insert(key, found.hash, spd.epoch(), verdict.0),
+            FlowKey::V6(key) => self.v6.insert(key, found.hash, spd.epoch(), verdict.0),
         }
         verdict
+    }
+}
+
+impl Found {
+    /// Reads the flow of an IP packet of which `ip` is the part at hand, and `available` the length in all, and asks
+    /// for its line of the flow cache; false when its headers contradict each other.
+    #[inline(always)]
+    fn read_flow(
+        &mut self,
+        seed: u64,
+        (v4, v6): (&FlowCache<V4Key>, &FlowCache<V6Key>),
+        version: IpVersion,
+        ip: &[u8],
+        available: usize,
+    ) -> bool {
+        match version {
+            IpVersion::V4 => {
+                let Ok(flow) = flow_key::parse_v4(ip, available) else { return false };
+                self.hash = flow.key.hash(seed);
+                prefetch(v4.set_of(self.hash));
+                (self.key, self.total_len, self.part) = (FlowKey::V4(flow.key), flow.total_len, flow.part);
+            }
+            IpVersion::V6 => {
+                let Ok(flow) = flow_key::parse_v6(ip, available) else { return false };
+                self.hash = flow.key.hash(seed);
+                prefetch(v6.set_of(self.hash));
+                (self.key, self.total_len, self.part) = (FlowKey::V6(flow.key), flow.total_len, flow.part);
+            }
+        }
+        self.verdict = Verdict::OPEN;
+        true
     }
 }
 
@@ -234,9 +254,4 @@ pub(crate) fn network_of(link: Link, packet: &Mbuf) -> Result<Option<Network>, H
         _ if packet.is_chained() => Err(HeaderError::Truncated),
         network => Ok(network),
     }
-}
-
-#[inline(always)]
-fn found(key: FlowKey, hash: u64, total_len: u32, part: Part) -> Found {
-    Found { key, hash, total_len, part, verdict: Verdict::Bypass, came_by: 0 }
 }

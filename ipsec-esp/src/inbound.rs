@@ -12,7 +12,7 @@ use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, MAX_BURST, Mbuf};
 use smallvec::SmallVec;
 
-use crate::classify::{Classifier, DEFAULT_FLOWS, Verdict, network_of};
+use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, network_of};
 use crate::counters::{Counters, Passed};
 use crate::decapsulate::{Arrived, Decrypted, EspPacket, InboundSa, Inside, arrived};
 use crate::drop_reason::{AbsorbReason, DropReason, OutReason};
@@ -198,17 +198,17 @@ impl Inbound {
         let esp_offset = esp.esp_offset + l2_len as u16;
         let cipher_offset = offset + l2_len as u16;
         let authenticated = if sa.aead { 0 } else { u32::from(sa.iv_len) + cipher_len };
-        let mut job = Job::new(packet, sa.session, Operation::Decrypt)
-            .with_cipher(cipher_offset, cipher_len)
-            .with_integrity(esp_offset, esp::LEN as u32 + authenticated)
-            .with_iv(esp_offset + esp::LEN as u16)
-            .with_tag(u32::from(cipher_offset) + cipher_len)
-            .with_cookie(esp.cookie(slot, l2_len));
-        if sa.esn {
-            job = job.with_esn_high(sequence::high_half(sequence));
-        }
+        let (session, esn) = (sa.session, sa.esn);
         // Room was seen to by the caller.
-        drop(jobs.push(job));
+        jobs.push_with(|| {
+            let job = Job::new(packet, session, Operation::Decrypt)
+                .with_cipher(cipher_offset, cipher_len)
+                .with_integrity(esp_offset, esp::LEN as u32 + authenticated)
+                .with_iv(esp_offset + esp::LEN as u16)
+                .with_tag(u32::from(cipher_offset) + cipher_len)
+                .with_cookie(esp.cookie(slot, l2_len));
+            if esn { job.with_esn_high(sequence::high_half(sequence)) } else { job }
+        });
     }
 
     #[inline(never)]
@@ -231,14 +231,14 @@ impl Inbound {
     /// A packet in the clear: in only where a policy says bypass.
     fn plain(&mut self, mut packet: Mbuf, jobs: &JobBurst, passed: &mut Burst<Passed>) {
         self.classifier.parse(0, self.link, &mut packet);
-        let verdict = self.classifier.decide(0, &self.spd, number_of_action);
+        let verdict = self.classifier.decide(0, &self.spd, number_of_action).decision();
         let total_len = self.classifier.found(0).total_len;
         self.counters.ip_bytes_in += u64::from(total_len);
         match verdict {
-            Verdict::Bypass => self.counters.pass(total_len, OutReason::Bypassed, packet, jobs, passed),
-            Verdict::NotIp => self.counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
-            Verdict::Protect(_) => self.counters.drop(packet, DropReason::Unprotected),
-            Verdict::Drop(reason) => self.counters.drop(packet, reason),
+            Decision::Bypass => self.counters.pass(total_len, OutReason::Bypassed, packet, jobs, passed),
+            Decision::NotIp => self.counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
+            Decision::Protect(_) => self.counters.drop(packet, DropReason::Unprotected),
+            Decision::Drop(reason) => self.counters.drop(packet, reason),
         }
     }
 
@@ -296,21 +296,21 @@ impl Inbound {
     /// Second pass: the policy on the inner packet must list the SA by which it came.
     #[inline(always)]
     fn admit(&mut self, index: usize, mut packet: Mbuf, output: &mut Burst) {
-        let verdict = self.classifier.decide(index, &self.spd, number_of_action);
-        let found = *self.classifier.found(index);
-        let slot = SaSlot(found.came_by);
+        let verdict = self.classifier.decide(index, &self.spd, number_of_action).decision();
+        let found = self.classifier.found(index);
+        let (slot, total_len) = (SaSlot(found.came_by), found.total_len);
         let reason = match verdict {
-            Verdict::Protect(number) if self.lists(number, slot) => {
-                packet.truncate(packet.l2_len() + found.total_len as usize);
-                self.counters.ip_bytes_out += u64::from(found.total_len);
+            Decision::Protect(number) if self.lists(number, slot) => {
+                packet.truncate(packet.l2_len() + total_len as usize);
+                self.counters.ip_bytes_out += u64::from(total_len);
                 self.counters.sent.add(OutReason::Decrypted, 1);
                 // Room was seen to by the caller.
                 drop(output.push(packet));
                 return;
             }
-            Verdict::Protect(_) => DropReason::WrongSa,
-            Verdict::Drop(DropReason::PolicyDiscard) => DropReason::PolicyDiscard,
-            Verdict::Bypass | Verdict::NotIp | Verdict::Drop(_) => DropReason::SelectorMismatch,
+            Decision::Protect(_) => DropReason::WrongSa,
+            Decision::Drop(DropReason::PolicyDiscard) => DropReason::PolicyDiscard,
+            Decision::Bypass | Decision::NotIp | Decision::Drop(_) => DropReason::SelectorMismatch,
         };
         self.counters.drop_of(slot, packet, reason);
     }

@@ -11,7 +11,7 @@ use crypto_pmd::{Job, Operation, SessionId, Status};
 use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, MAX_BURST, Mbuf, Pool};
 
-use crate::classify::{Classifier, DEFAULT_FLOWS, Found, Verdict};
+use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, Found};
 use crate::counters::{Counters, Passed};
 use crate::drop_reason::{DropReason, OutReason};
 use crate::encapsulate::{OutboundSa, Shape, fill_udp_checksum};
@@ -107,46 +107,24 @@ impl Outbound {
             self.classifier.parse(index, self.link, packet);
         }
         for index in 0..count {
-            if let Verdict::Protect(slot) = self.decide(index)
+            if let Some(slot) = self.classifier.decide(index, &self.spd, newest_sa).protected()
                 && let Some(sa) = self.sas.get(slot as usize)
             {
                 prefetch(sa);
             }
         }
-        for (index, packet) in input.drain_front(count).enumerate() {
-            let found = *self.classifier.found(index);
-            self.counters.ip_bytes_in += u64::from(found.total_len);
-            match found.verdict {
-                Verdict::Protect(slot) => self.protect(packet, &found, slot, jobs),
-                Verdict::Bypass => {
-                    self.counters.pass(found.total_len, OutReason::Bypassed, packet, jobs, passed)
-                }
-                Verdict::NotIp => self.counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
-                Verdict::Drop(reason) => self.counters.drop(packet, reason),
+        let Self { classifier, counters, sas, ivs, pool, link, .. } = self;
+        for (packet, found) in input.drain_front(count).zip(classifier.all()) {
+            counters.ip_bytes_in += u64::from(found.total_len);
+            match found.verdict.decision() {
+                Decision::Protect(slot) => match sas.get_mut(slot as usize) {
+                    Some(sa) => protect(packet, found, (sa, slot), (*link, pool, ivs), jobs, counters),
+                    None => counters.drop(packet, DropReason::NoSa),
+                },
+                Decision::Bypass => counters.pass(found.total_len, OutReason::Bypassed, packet, jobs, passed),
+                Decision::NotIp => counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
+                Decision::Drop(reason) => counters.drop(packet, reason),
             }
-        }
-    }
-
-    /// The newest SA of a policy's list sends.
-    #[inline(always)]
-    fn decide(&mut self, index: usize) -> Verdict {
-        self.classifier.decide(index, &self.spd, |_, action| match action {
-            Action::Protect(sas) => sas.last().map(|slot| slot.0),
-            Action::Bypass | Action::Discard => None,
-        })
-    }
-
-    #[inline(always)]
-    fn protect(&mut self, mut packet: Mbuf, found: &Found, slot: u32, jobs: &mut JobBurst) {
-        let Some(sa) = self.sas.get_mut(slot as usize) else {
-            return self.counters.drop(packet, DropReason::NoSa);
-        };
-        match sa.encapsulate(&mut packet, found, self.link, &self.pool, &mut self.ivs) {
-            Ok(shape) => {
-                let job = job_of(packet, sa, slot, &shape);
-                drop(jobs.push(job));
-            }
-            Err(reason) => self.counters.drop_of(SaSlot(slot), packet, reason),
         }
     }
 
@@ -180,6 +158,30 @@ impl Outbound {
     #[must_use]
     pub fn explain(&self, key: &FlowKey) -> Option<(crate::spd::PolicyId, &crate::spd::Policy)> {
         self.spd.lookup(key)
+    }
+}
+
+/// The newest SA of a policy's list sends.
+fn newest_sa(_policy: u32, action: &Action) -> Option<u32> {
+    match action {
+        Action::Protect(sas) => sas.last().map(|slot| slot.0),
+        Action::Bypass | Action::Discard => None,
+    }
+}
+
+#[inline(always)]
+fn protect(
+    mut packet: Mbuf,
+    found: &Found,
+    (sa, slot): (&mut OutboundSa, u32),
+    (link, pool, ivs): (Link, &Pool, &mut IvSource),
+    jobs: &mut JobBurst,
+    counters: &mut Counters,
+) {
+    match sa.encapsulate(&mut packet, found, link, pool, ivs) {
+        // Room was seen to by the caller.
+        Ok(shape) => jobs.push_with(|| job_of(packet, sa, slot, &shape)),
+        Err(reason) => counters.drop_of(SaSlot(slot), packet, reason),
     }
 }
 

@@ -264,6 +264,26 @@ fn congestion_marked_outside_goes_inside_or_drops_the_packet() {
 }
 
 #[test]
+fn options_and_extension_headers_of_an_outer_header_are_stepped_over() {
+    let inner = plain4(30);
+    for is_udp in [false, true] {
+        let make =
+            |mode| if is_udp { over_udp(sa_of("aes128-sha1", mode)) } else { sa_of("aes128-sha1", mode) };
+        let protocol = if is_udp { UDP } else { ESP };
+        let mut rig4 = rig(&make(tunnel4()));
+        let sealed = rig4.sealed(&inner);
+        let options = vec![0x94, 4, 0, 0, 1, 1, 1, 0];
+        let outer = V4 { options, ..V4::between(EAST4, WEST4, protocol) };
+        assert_eq!(rig4.open(&outer.packet(&sealed[20..])), Fate::Out("decrypted", inner.clone()));
+        let mut rig6 = rig(&make(tunnel6()));
+        let sealed = rig6.sealed(&inner);
+        let extensions = vec![hop_by_hop(), destination_options(), routing(), destination_options()];
+        let outer = V6 { extensions, ..V6::between(EAST6, WEST6, protocol) };
+        assert_eq!(rig6.open(&outer.packet(&sealed[40..])), Fate::Out("decrypted", inner.clone()));
+    }
+}
+
+#[test]
 fn a_hop_limit_or_dscp_changed_outside_does_not_come_in() {
     let mut rig = rig(&sa_of("aes128gcm16", tunnel6()));
     let mut sealed = rig.sealed(&plain6(7));

@@ -1,7 +1,10 @@
 //! A burst: up to [`MAX_BURST`] items that travel together, because everything in the pipeline is called once
 //! a burst and never once a packet.
 //!
-//! Invariant: a burst never grows past its inline room, so it never touches the heap.
+//! Small items lie in the burst itself. A burst of large items is better kept behind a pointer, so that it changes
+//! hands without being copied: [`LargeBurst`]. It touches the heap when it is made, and never again.
+//!
+//! Invariant: a burst never grows past [`MAX_BURST`] items.
 
 use smallvec::SmallVec;
 
@@ -20,20 +23,27 @@ pub const MAX_BURST: usize = 64;
 /// assert_eq!(burst.push(64), Err(64), "a full burst gives the item back");
 /// ```
 #[derive(Debug)]
-pub struct Burst<T = Mbuf>(SmallVec<[T; MAX_BURST]>);
+pub struct Burst<T = Mbuf, const INLINE: usize = MAX_BURST>(SmallVec<[T; INLINE]>);
 
-impl<T> Default for Burst<T> {
+/// A burst behind a pointer: for items so large that moving the burst would cost more than reaching it.
+pub type LargeBurst<T> = Burst<T, 0>;
+
+impl<T, const INLINE: usize> Default for Burst<T, INLINE> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T> Burst<T> {
+impl<T, const INLINE: usize> Burst<T, INLINE> {
     /// An empty burst.
     #[inline]
     #[must_use]
     pub fn new() -> Self {
-        Self(SmallVec::new())
+        let mut items = SmallVec::new();
+        if INLINE < MAX_BURST {
+            items.reserve_exact(MAX_BURST);
+        }
+        Self(items)
     }
 
     /// Items in the burst.
@@ -68,6 +78,23 @@ impl<T> Burst<T> {
             Ok(())
         } else {
             Err(item)
+        }
+    }
+
+    /// Puts what `make` makes at the end; makes nothing when the burst is full. The item is built in its place, where
+    /// [`Burst::push`] would build it and then move it.
+    #[inline(always)]
+    pub fn push_with(&mut self, make: impl FnOnce() -> T) {
+        if self.0.len() >= MAX_BURST {
+            return;
+        }
+        let item = make();
+        // Always so, and said so that the compiler knows that the push cannot grow: then nothing can unwind past the
+        // item, and it is built in its place.
+        if self.0.len() < self.0.capacity() {
+            self.0.push(item);
+        } else {
+            std::mem::forget(item);
         }
     }
 
@@ -107,6 +134,10 @@ impl<T> Burst<T> {
     /// As [`Burst::take_from`], but at most `most` items.
     #[inline]
     pub fn take_some_from(&mut self, other: &mut Self, most: usize) -> usize {
+        if INLINE < MAX_BURST && self.is_empty() && other.len() <= most {
+            std::mem::swap(self, other);
+            return self.len();
+        }
         let count = self.room().min(other.len()).min(most);
         self.0.extend(other.0.drain(..count));
         count
@@ -145,7 +176,7 @@ impl<T> Burst<T> {
     }
 }
 
-impl<'a, T> IntoIterator for &'a Burst<T> {
+impl<'a, T, const INLINE: usize> IntoIterator for &'a Burst<T, INLINE> {
     type Item = &'a T;
     type IntoIter = std::slice::Iter<'a, T>;
     fn into_iter(self) -> Self::IntoIter {
@@ -153,7 +184,7 @@ impl<'a, T> IntoIterator for &'a Burst<T> {
     }
 }
 
-impl<'a, T> IntoIterator for &'a mut Burst<T> {
+impl<'a, T, const INLINE: usize> IntoIterator for &'a mut Burst<T, INLINE> {
     type Item = &'a mut T;
     type IntoIter = std::slice::IterMut<'a, T>;
     fn into_iter(self) -> Self::IntoIter {
@@ -180,6 +211,18 @@ mod tests {
         assert_eq!(to.take_from(&mut from), 24);
         assert!(to.iter().copied().eq(0..64));
         assert!(from.iter().copied().eq(64..80));
+    }
+
+    #[test]
+    fn a_large_burst_changes_hands_whole_and_in_order() {
+        let (mut one, mut two) = (LargeBurst::new(), LargeBurst::new());
+        (0..MAX_BURST).for_each(|n| one.push_with(|| n));
+        one.push_with(|| panic!("a full burst makes nothing"));
+        assert_eq!(two.take_from(&mut one), MAX_BURST);
+        assert!(one.is_empty() && two.iter().copied().eq(0..MAX_BURST));
+        one.push_with(|| 64);
+        assert_eq!(one.take_from(&mut two), MAX_BURST - 1);
+        assert_eq!((one.as_slice()[0], two.as_slice()), (64, &[63][..]));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub mod ring;
 pub mod stage;
 pub mod stats;
 
-pub use burst::{Burst, MAX_BURST};
+pub use burst::{Burst, LargeBurst, MAX_BURST};
 pub use clock::{Clock, Tick};
 pub use mbuf::Mbuf;
 pub use pool::{Pool, PoolConfig};

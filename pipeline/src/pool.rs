@@ -17,9 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
-use smallvec::SmallVec;
 
-use crate::burst::{Burst, MAX_BURST};
+use crate::burst::Burst;
 use crate::lcore::{self, MAX_LCORES};
 use crate::mbuf::{DATA_OFFSET, HEADER_LEN, Header, Mbuf};
 use crate::memory::{Backing, Region};
@@ -157,14 +156,27 @@ impl Pool {
         Some(packet)
     }
 
-    /// Takes up to `count` buffers (at most [`MAX_BURST`]) out of the pool at once, to make packets of: cheaper than
-    /// one by one. What is not used goes back when the reserve is dropped.
-    #[inline(always)]
-    #[must_use]
-    pub fn reserve(&self, count: usize) -> Reserve<'_> {
-        let mut free = SmallVec::new();
-        self.shared().take_many(count.min(MAX_BURST), &mut free);
-        Reserve { pool: self, free }
+    /// Adds up to `count` empty packets to `burst`, fewer when it or the pool runs out: cheaper than one by one.
+    #[inline]
+    pub fn alloc_burst(&self, burst: &mut Burst<Mbuf>, count: usize) {
+        let shared = self.shared();
+        let count = count.min(burst.room());
+        // SAFETY: what the closures get are exclusively owned buffers of this pool.
+        let fresh = |free: Free| unsafe { Mbuf::fresh(free.0, self.0.0, shared.stride) };
+        match shared.stacks.get(lcore::current_slot()) {
+            // SAFETY: this thread has the stack's lcore number.
+            Some(stack) => unsafe {
+                if stack.len.load(Ordering::Relaxed) < count {
+                    shared.refill_to(stack, count);
+                }
+                stack.pop_many(count, |free| burst.extend(free.iter().map(|&free| fresh(free))));
+            },
+            None => {
+                while let Some(packet) = (burst.len() < count).then(|| self.alloc()).flatten() {
+                    drop(burst.push(packet));
+                }
+            }
+        }
     }
 
     /// Gives a whole burst back: cheaper than one by one when its packets are whole and of one pool.
@@ -266,22 +278,6 @@ impl Shared {
                 None => unsafe { self.refill(stack) },
             },
             None => self.take_without_stack(),
-        }
-    }
-
-    /// Takes up to `count` free buffers.
-    #[inline(always)]
-    fn take_many(&self, count: usize, to: &mut SmallVec<[Free; MAX_BURST]>) {
-        if let Some(stack) = self.stacks.get(lcore::current_slot()) {
-            // SAFETY: this thread has the stack's lcore number.
-            unsafe {
-                if stack.len.load(Ordering::Relaxed) < count {
-                    self.refill_to(stack, count);
-                }
-                stack.pop_many(count, to);
-            }
-        } else {
-            to.extend(std::iter::from_fn(|| self.take_without_stack()).take(count));
         }
     }
 
@@ -411,17 +407,17 @@ impl Stack {
 }
 
 impl Stack {
-    /// Moves the top `count` buffers (all, if there are fewer) to the end of `to`, which must be empty.
+    /// Hands the top `count` buffers (all, if there are fewer) to `take`, which owns them from then on.
     ///
     /// # Safety
-    /// The calling thread must have this stack's lcore number.
+    /// The calling thread must have this stack's lcore number, and `take` must not use the stack.
     #[inline(always)]
-    unsafe fn pop_many(&self, count: usize, to: &mut SmallVec<[Free; MAX_BURST]>) {
+    unsafe fn pop_many(&self, count: usize, take: impl FnOnce(&[Free])) {
         let len = self.len.load(Ordering::Relaxed);
         let left = len.saturating_sub(count);
-        // SAFETY: only this thread touches `items`.
+        // SAFETY: only this thread touches `items`, and `take` does not reach them again.
         if let Some(top) = unsafe { (*self.items.get()).get(left..len) } {
-            to.extend_from_slice(top);
+            take(top);
         }
         self.len.store(left, Ordering::Release);
     }
@@ -440,52 +436,6 @@ impl Stack {
         }
         // Last touch of the pool, as in `push`.
         self.len.store(len, Ordering::Release);
-    }
-}
-
-/// Buffers taken out of a pool to make packets of; see [`Pool::reserve`].
-#[derive(Debug)]
-pub struct Reserve<'a> {
-    pool: &'a Pool,
-    free: SmallVec<[Free; MAX_BURST]>,
-}
-
-impl Reserve<'_> {
-    /// Buffers left.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.free.len()
-    }
-
-    /// True when none is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.free.is_empty()
-    }
-
-    /// An empty packet, or `None` when the reserve is used up.
-    #[inline(always)]
-    pub fn alloc(&mut self) -> Option<Mbuf> {
-        let free = self.free.pop()?;
-        // SAFETY: the reserve owned the buffer, which is one of its pool's.
-        Some(unsafe { Mbuf::fresh(free.0, self.pool.0.0, self.pool.shared().stride) })
-    }
-
-    /// A packet with a copy of `bytes`, as [`Pool::alloc_copy`]; further segments come from the pool.
-    #[inline(always)]
-    pub fn alloc_copy(&mut self, bytes: &[u8]) -> Option<Mbuf> {
-        let mut packet = self.alloc()?;
-        if packet.append_copy(bytes) { Some(packet) } else { self.pool.copy_chained(packet, bytes) }
-    }
-}
-
-impl Drop for Reserve<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        while let Some(free) = self.free.pop() {
-            // SAFETY: the reserve owned the buffer.
-            unsafe { self.pool.shared().release(free.0) };
-        }
     }
 }
 
@@ -513,6 +463,7 @@ impl fmt::Debug for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MAX_BURST;
 
     fn small(buffers: usize) -> Pool {
         Pool::new(PoolConfig { buffers, ..PoolConfig::default() }).unwrap()
@@ -550,16 +501,16 @@ mod tests {
     }
 
     #[test]
-    fn a_reserve_gives_back_what_is_not_used() {
+    fn packets_come_in_bursts_until_the_burst_or_the_pool_is_full() {
         let pool = small(100);
-        let mut reserve = pool.reserve(64);
-        assert_eq!((reserve.len(), pool.available()), (64, 36));
-        let packet = reserve.alloc_copy(&[7; 5000]).unwrap();
-        drop(reserve);
-        assert_eq!(pool.available(), 100 - packet.segment_count());
-        assert_eq!(pool.reserve(1000).len(), 64);
-        drop(packet);
-        assert_eq!(pool.available(), 100);
+        let (mut one, mut two) = (Burst::new(), Burst::new());
+        pool.alloc_burst(&mut one, 1000);
+        pool.alloc_burst(&mut two, 1000);
+        assert_eq!((one.len(), two.len(), pool.available()), (MAX_BURST, 100 - MAX_BURST, 0));
+        assert!(one.iter().all(|packet| packet.packet_len() == 0 && packet.segment_count() == 1));
+        Pool::free_burst(&mut one);
+        pool.alloc_burst(&mut two, 7);
+        assert_eq!((two.len(), pool.available()), (100 - MAX_BURST + 7, MAX_BURST - 7));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The null driver: takes any bundle, computes nothing, reports every job done, whatever its session. It is the floor
 //! of overhead that every other driver is measured against, and no protection at all.
 
+use pipeline::MAX_BURST;
+
 use crate::capability::Capabilities;
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
-use crate::job::{Job, JobBurst, Status};
+use crate::job::{JobBurst, Status};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
@@ -45,29 +47,26 @@ impl Driver for Null {
     }
     fn close_session(&self, _id: SessionId) {}
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
-        let depth = config.depth.max(1);
-        Box::new(Queue { done: Vec::with_capacity(depth), depth })
+        Box::new(Queue { done: JobBurst::new(), depth: config.depth.clamp(1, MAX_BURST) })
     }
 }
 
-/// Done jobs wait in the order of submission.
+/// Done jobs wait in the order of submission. A burst of them is the most that waits, since nothing is ever under way.
 #[derive(Debug)]
 struct Queue {
-    done: Vec<Job>,
+    done: JobBurst,
     depth: usize,
 }
 
 impl QueuePair for Queue {
     fn submit(&mut self, jobs: &mut JobBurst) -> usize {
-        let taken = jobs.len().min(self.depth - self.done.len());
-        jobs.as_mut_slice().iter_mut().take(taken).for_each(|job| job.set_status(Status::Done));
-        self.done.extend(jobs.drain_front(taken));
+        let before = self.done.len();
+        let taken = self.done.take_some_from(jobs, self.depth - before);
+        self.done.iter_mut().skip(before).for_each(|job| job.set_status(Status::Done));
         taken
     }
 
     fn poll(&mut self, done: &mut JobBurst) -> usize {
-        let count = done.room().min(self.done.len());
-        done.extend(self.done.drain(..count));
-        count
+        done.take_from(&mut self.done)
     }
 }

@@ -99,7 +99,10 @@ impl QueuePair for Queue {
         self.polls += 1;
         let mut count = 0;
         while count < self.pace.per_poll && done.room() > 0 {
-            let Some((_, job)) = self.inside.pop_front_if(|(due, _)| *due < self.polls) else { break };
+            if self.inside.front().is_none_or(|(due, _)| *due >= self.polls) {
+                break;
+            }
+            let (_, job) = self.inside.pop_front().unwrap();
             done.push(job).unwrap();
             count += 1;
         }

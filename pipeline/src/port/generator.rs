@@ -8,7 +8,7 @@ use std::io;
 
 use crate::burst::Burst;
 use crate::mbuf::Mbuf;
-use crate::pool::{Pool, Reserve};
+use crate::pool::Pool;
 use crate::port::{Receive, RxPort};
 use crate::stats::Ledger;
 
@@ -116,9 +116,9 @@ impl Generator {
 
 impl Turn {
     #[inline(always)]
-    fn make(&mut self, buffers: &mut Reserve<'_>) -> Option<Mbuf> {
+    fn make(&mut self, pool: &Pool) -> Option<Mbuf> {
         let template = self.templates.get(self.next_template)?;
-        let mut packet = buffers.alloc_copy(&template.bytes)?;
+        let mut packet = pool.alloc_copy(&template.bytes)?;
         template.stamp_flow(packet.data_mut(), self.next_flow);
         packet.set_number(self.number);
         self.number = self.number.wrapping_add(1);
@@ -180,9 +180,8 @@ impl RxPort for Generator {
     fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive {
         let wanted = (limit.min(burst.room()) as u64).min(self.left);
         let before = burst.len();
-        let mut buffers = self.pool.reserve(wanted as usize);
         for _ in 0..wanted {
-            let Some(packet) = self.turn.make(&mut buffers) else { break };
+            let Some(packet) = self.turn.make(&self.pool) else { break };
             drop(burst.push(packet));
             self.received += 1;
             self.left -= 1;

@@ -39,6 +39,8 @@ impl Reason for ReplayDrop {
 pub struct Replay {
     capture: Arc<Capture>,
     pool: Pool,
+    /// Every packet is whole and fits one buffer.
+    plain: bool,
     next: usize,
     passes_left: u64,
     received: u64,
@@ -49,7 +51,8 @@ impl Replay {
     /// A port that replays `capture` `passes` times into buffers of `pool`.
     #[must_use]
     pub fn new(capture: Arc<Capture>, pool: Pool, passes: u64) -> Self {
-        Self { capture, pool, next: 0, passes_left: passes, received: 0, dropped: Tally::default() }
+        let plain = capture.longest() <= pool.buffer_len() && !capture.iter().any(|packet| packet.is_truncated());
+        Self { capture, pool, plain, next: 0, passes_left: passes, received: 0, dropped: Tally::default() }
     }
 
     /// Starts over, for `passes` more passes; the counters go on.
@@ -67,13 +70,29 @@ impl Replay {
     /// Copies packets from the capture until `limit` are there, the capture ends, or buffers run out.
     #[inline(always)]
     fn copy_packets(&mut self, burst: &mut Burst<Mbuf>, limit: usize) {
-        let mut buffers = self.pool.reserve(limit);
-        let mut number = self.next as u32;
+        if !self.plain {
+            return self.copy_any(burst, limit);
+        }
+        let before = burst.len();
+        self.pool.alloc_burst(burst, limit.min(self.capture.len() - self.next));
+        let packets = burst.as_mut_slice().iter_mut().skip(before);
+        for (number, (mbuf, packet)) in (self.next as u32..).zip(packets.zip(self.capture.iter_from(self.next))) {
+            // A plain capture's packets fit a buffer each.
+            let _fits = mbuf.append_copy(packet.data);
+            mbuf.set_number(number);
+            mbuf.set_timestamp_ns(packet.timestamp_ns);
+        }
+        self.count(burst.len() - before);
+    }
+
+    /// As above where some packets are cut short, or longer than a buffer.
+    fn copy_any(&mut self, burst: &mut Burst<Mbuf>, limit: usize) {
+        let mut number = self.next;
         for packet in self.capture.iter_from(self.next).take(limit) {
             if packet.is_truncated() {
                 self.dropped.add(ReplayDrop::CaptureTruncated, 1);
-            } else if let Some(mut mbuf) = buffers.alloc_copy(packet.data) {
-                mbuf.set_number(number);
+            } else if let Some(mut mbuf) = self.pool.alloc_copy(packet.data) {
+                mbuf.set_number(number as u32);
                 mbuf.set_timestamp_ns(packet.timestamp_ns);
                 // Room was seen to by the caller.
                 drop(burst.push(mbuf));
@@ -84,7 +103,11 @@ impl Replay {
             }
             number += 1;
         }
-        let done = number as usize - self.next;
+        self.count(number - self.next);
+    }
+
+    #[inline(always)]
+    fn count(&mut self, done: usize) {
         self.received += done as u64;
         self.next += done;
     }

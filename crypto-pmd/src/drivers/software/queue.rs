@@ -1,8 +1,6 @@
 //! The software driver's queue pair: works when jobs are submitted, hands them back when polled.
 
-use std::collections::VecDeque;
-
-use pipeline::Mbuf;
+use pipeline::{MAX_BURST, Mbuf};
 
 use crate::device::QueuePair;
 use crate::drivers::sessions::View;
@@ -13,17 +11,18 @@ use super::chain::Chain;
 /// Longest chained packet: the longest of IP with a kibibyte for what stands in front and behind.
 const SCRATCH: usize = (64 << 10) + 1024;
 
+/// Done jobs wait in the order of submission. A burst of them is the most that waits, since nothing is ever under way.
 #[derive(Debug)]
 pub(super) struct Queue {
     sessions: View<Chain>,
-    done: VecDeque<Job>,
+    done: JobBurst,
     depth: usize,
     scratch: Vec<u8>,
 }
 
 impl Queue {
     pub(super) fn new(sessions: View<Chain>, depth: usize) -> Self {
-        Self { sessions, done: VecDeque::with_capacity(depth), depth, scratch: vec![0; SCRATCH] }
+        Self { sessions, done: JobBurst::new(), depth: depth.clamp(1, MAX_BURST), scratch: vec![0; SCRATCH] }
     }
 }
 
@@ -31,25 +30,20 @@ impl QueuePair for Queue {
     fn submit(&mut self, jobs: &mut JobBurst) -> usize {
         self.sessions.refresh();
         let room = self.depth - self.done.len();
-        let mut taken = 0;
-        for mut job in jobs.drain_front(room) {
+        for job in jobs.iter_mut().take(room) {
             let status = match self.sessions.find(job.session()) {
-                Some(chain) => run(chain, &mut job, &mut self.scratch),
+                Some(chain) => run(chain, job, &mut self.scratch),
                 None => Status::UnknownSession,
             };
             job.set_status(status);
-            self.done.push_back(job);
-            taken += 1;
         }
-        taken
+        self.done.take_some_from(jobs, room)
     }
 
     fn poll(&mut self, done: &mut JobBurst) -> usize {
         // A core that has nothing to submit must let the keys of closed sessions go all the same.
         self.sessions.refresh();
-        let count = done.room().min(self.done.len());
-        self.done.drain(..count).for_each(|job| drop(done.push(job)));
-        count
+        done.take_from(&mut self.done)
     }
 }
 
