@@ -9,8 +9,8 @@ use pipeline::{MAX_BURST, Mbuf};
 
 use crate::drop_reason::DropReason;
 use crate::flow_cache::FlowCache;
-use crate::flow_key::{self, FlowKey, Part, V4Key, V6Key};
-use crate::header::link::{Link, Network};
+use crate::flow_key::{self, Flow, FlowKey, Part, V4Key, V6Key};
+use crate::header::link::{Link, Network, PLAIN_ETHERNET};
 use crate::header::{HeaderError, IpVersion};
 use crate::spd::{Action, Spd};
 
@@ -86,7 +86,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    const NOTHING: Self = Self {
+    pub(crate) const NOTHING: Self = Self {
         key: FlowKey::V4(V4Key::UNSPECIFIED),
         hash: 0,
         total_len: 0,
@@ -99,41 +99,42 @@ impl Found {
 /// Flows that each core's cache remembers at first.
 pub(crate) const DEFAULT_FLOWS: usize = 16 << 10;
 
+/// What was found of the packets of a burst.
+pub(crate) type FoundBurst = Box<[Found; MAX_BURST]>;
+
+/// Room for what is found of a burst.
+pub(crate) fn found_burst() -> FoundBurst {
+    Box::new([Found::NOTHING; MAX_BURST])
+}
+
 /// The classifier of one core and direction.
 #[derive(Debug)]
 pub(crate) struct Classifier {
     seed: u64,
     v4: FlowCache<V4Key>,
     v6: FlowCache<V6Key>,
-    found: Box<[Found; MAX_BURST]>,
 }
 
 impl Classifier {
     pub(crate) fn new(seed: u64, flows: usize) -> Self {
-        Self {
-            seed,
-            v4: FlowCache::with_capacity(flows),
-            v6: FlowCache::with_capacity(flows),
-            found: Box::new([Found::NOTHING; MAX_BURST]),
+        Self { seed, v4: FlowCache::with_capacity(flows), v6: FlowCache::with_capacity(flows) }
+    }
+
+    /// First pass: parses a packet and asks for its line of the flow cache. Sets the packet's link length.
+    #[inline(always)]
+    pub(crate) fn parse(&self, found: &mut Found, link: Link, packet: &mut Mbuf) {
+        if link == Link::Ethernet
+            && let Some(flow) = flow_key::plain_ethernet_v4(packet.data(), packet.packet_len())
+        {
+            packet.set_l2_len(PLAIN_ETHERNET as u8);
+            found.set_v4(&flow, self);
+        } else {
+            self.parse_any(found, link, packet);
         }
     }
 
-    /// What was found of the packets of the burst, in order.
-    #[inline(always)]
-    pub(crate) fn all(&self) -> &[Found; MAX_BURST] {
-        &self.found
-    }
-
-    /// What was found of packet `index` of the burst.
-    #[inline(always)]
-    pub(crate) fn found(&self, index: usize) -> &Found {
-        self.found.get(index).unwrap_or(&Found::NOTHING)
-    }
-
-    /// First pass: parses packet `index` and asks for its line of the flow cache. Sets the packet's link length.
-    #[inline(always)]
-    pub(crate) fn parse(&mut self, index: usize, link: Link, packet: &mut Mbuf) {
-        let Some(found) = self.found.get_mut(index) else { return };
+    #[inline(never)]
+    fn parse_any(&self, found: &mut Found, link: Link, packet: &mut Mbuf) {
         found.total_len = 0;
         found.verdict = Verdict::drop(DropReason::MalformedHeader);
         let Ok(network) = network_of(link, packet) else { return };
@@ -146,57 +147,61 @@ impl Classifier {
         let l2_len = usize::from(l2_len);
         let available = packet.packet_len() - l2_len;
         if let Some(ip) = packet.data().get(l2_len..) {
-            found.read_flow(self.seed, (&self.v4, &self.v6), version, ip, available);
+            self.parse_ip(found, version, ip, available);
         }
     }
 
-    /// As [`Classifier::parse`] for an inner packet that came by the SA in slot `came_by`; false when its headers
-    /// contradict each other.
+    /// Reads the flow of an IP packet of which `ip` is the part at hand, and `available` the length in all, and asks
+    /// for its line of the flow cache; false when its headers contradict each other.
     #[inline(always)]
-    pub(crate) fn parse_inner(
-        &mut self,
-        index: usize,
+    pub(crate) fn parse_ip(
+        &self,
+        found: &mut Found,
         version: IpVersion,
         ip: &[u8],
         available: usize,
-        came_by: u32,
     ) -> bool {
-        let Some(found) = self.found.get_mut(index) else { return false };
-        found.came_by = came_by;
-        found.read_flow(self.seed, (&self.v4, &self.v6), version, ip, available)
+        match version {
+            IpVersion::V4 => {
+                let Ok(flow) = flow_key::parse_v4(ip, available) else { return false };
+                found.set_v4(&flow, self);
+            }
+            IpVersion::V6 => {
+                let Ok(flow) = flow_key::parse_v6(ip, available) else { return false };
+                found.hash = flow.key.hash(self.seed);
+                prefetch(self.v6.set_of(found.hash));
+                (found.key, found.total_len, found.part) = (FlowKey::V6(flow.key), flow.total_len, flow.part);
+                found.verdict = Verdict::OPEN;
+            }
+        }
+        true
     }
 
-    /// Second pass: the verdict on packet `index`. `number` turns a protecting policy into the caller's number.
+    /// Second pass: the verdict on a packet. `number` turns a protecting policy into the caller's number.
     #[inline(always)]
     pub(crate) fn decide(
         &mut self,
-        index: usize,
+        found: &mut Found,
         spd: &Spd,
         number: impl Fn(u32, &Action) -> Option<u32>,
     ) -> Verdict {
-        let Some(found) = self.found.get_mut(index) else { return Verdict::NOT_IP };
-        if found.verdict != Verdict::OPEN {
-            return found.verdict;
+        if found.verdict == Verdict::OPEN {
+            let epoch = spd.epoch();
+            let known = match &found.key {
+                FlowKey::V4(key) => self.v4.lookup(key, found.hash, epoch),
+                FlowKey::V6(key) => self.v6.lookup(key, found.hash, epoch),
+            };
+            found.verdict = match known {
+                Some(word) => Verdict(word),
+                None => self.ask(found, spd, number),
+            };
         }
-        let epoch = spd.epoch();
-        let known = match &found.key {
-            FlowKey::V4(key) => self.v4.lookup(key, found.hash, epoch),
-            FlowKey::V6(key) => self.v6.lookup(key, found.hash, epoch),
-        };
-        let verdict = match known {
-            Some(word) => Verdict(word),
-            None => self.ask(index, spd, number),
-        };
-        if let Some(found) = self.found.get_mut(index) {
-            found.verdict = verdict;
-        }
-        verdict
+        found.verdict
     }
 
     /// Asks the policy database, and remembers what it says.
     #[inline(never)]
-    fn ask(&mut self, index: usize, spd: &Spd, number: impl Fn(u32, &Action) -> Option<u32>) -> Verdict {
-        let found = self.found.get(index).unwrap_or(&Found::NOTHING);
+    fn ask(&mut self, found: &Found, spd: &Spd, number: impl Fn(u32, &Action) -> Option<u32>) -> Verdict {
         let verdict = match spd.lookup(&found.key) {
             None => Verdict::drop(DropReason::NoPolicy),
             Some((id, policy)) => match &policy.action {
@@ -214,33 +219,12 @@ impl Classifier {
 }
 
 impl Found {
-    /// Reads the flow of an IP packet of which `ip` is the part at hand, and `available` the length in all, and asks
-    /// for its line of the flow cache; false when its headers contradict each other.
     #[inline(always)]
-    fn read_flow(
-        &mut self,
-        seed: u64,
-        (v4, v6): (&FlowCache<V4Key>, &FlowCache<V6Key>),
-        version: IpVersion,
-        ip: &[u8],
-        available: usize,
-    ) -> bool {
-        match version {
-            IpVersion::V4 => {
-                let Ok(flow) = flow_key::parse_v4(ip, available) else { return false };
-                self.hash = flow.key.hash(seed);
-                prefetch(v4.set_of(self.hash));
-                (self.key, self.total_len, self.part) = (FlowKey::V4(flow.key), flow.total_len, flow.part);
-            }
-            IpVersion::V6 => {
-                let Ok(flow) = flow_key::parse_v6(ip, available) else { return false };
-                self.hash = flow.key.hash(seed);
-                prefetch(v6.set_of(self.hash));
-                (self.key, self.total_len, self.part) = (FlowKey::V6(flow.key), flow.total_len, flow.part);
-            }
-        }
+    fn set_v4(&mut self, flow: &Flow<V4Key>, classifier: &Classifier) {
+        self.hash = flow.key.hash(classifier.seed);
+        prefetch(classifier.v4.set_of(self.hash));
+        (self.key, self.total_len, self.part) = (FlowKey::V4(flow.key), flow.total_len, flow.part);
         self.verdict = Verdict::OPEN;
-        true
     }
 }
 

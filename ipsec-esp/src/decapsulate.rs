@@ -12,6 +12,7 @@ use crate::header::esp::{self, EspHeader, Spi};
 use crate::header::ipv4::{Ipv4, Ipv4Mut};
 use crate::header::ipv6::{self, Ipv6};
 use crate::header::link::{Link, move_link_header};
+use crate::header::tos_of;
 use crate::header::udp::{self, Carried, UdpHeader};
 use crate::header::{IpVersion, protocol};
 use crate::replay::{BadWindow, ReplayWindow};
@@ -372,16 +373,6 @@ fn padding_is_right(packet: &Mbuf, offset: usize, len: usize) -> bool {
 #[inline(always)]
 fn counts_up(padding: &[u8]) -> bool {
     padding.iter().zip(1..=u8::MAX).fold(0, |wrong, (byte, expected)| wrong | (byte ^ expected)) == 0
-}
-
-/// The byte with DSCP and ECN of either version.
-#[inline(always)]
-fn tos_of(ip: &[u8]) -> u8 {
-    match *ip {
-        [first, second, ..] if first >> 4 == 4 => second,
-        [first, second, ..] => first << 4 | second >> 4,
-        _ => 0,
-    }
 }
 
 /// Brings a congestion mark of the outer header inside (RFC 6040 section 4.2).

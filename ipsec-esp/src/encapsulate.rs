@@ -13,9 +13,9 @@ use crate::flow_key::{FlowKey, Part};
 use crate::header::esp::{self, EspHeader, Spi};
 use crate::header::ipv4::{self, Ipv4, Ipv4Mut};
 use crate::header::ipv6::{self, Ipv6};
-use crate::header::link::{Link, move_link_header};
+use crate::header::link::{Link, PLAIN_ETHERNET, move_link_header};
 use crate::header::udp::{self, UdpHeader};
-use crate::header::{IpVersion, protocol};
+use crate::header::{IpVersion, ethernet, protocol, tos_of};
 use crate::iv::IvSource;
 use crate::sa::{Mode, OuterHeader, SaParams, UdpEncap};
 use crate::sequence::SequenceCounter;
@@ -25,6 +25,8 @@ use crate::suite::Cipher;
 const MAX_LEN: usize = 65_535;
 /// Longest IPv6 packet: its length field does not count the fixed header.
 const MAX_LEN_V6: usize = MAX_LEN + ipv6::LEN;
+/// The flag in the seventh byte of an IPv4 header.
+const DONT_FRAGMENT: u8 = 0x40;
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;
 /// What padding must be (RFC 4303 section 2.4).
@@ -44,7 +46,8 @@ pub(crate) struct Shape {
 pub(crate) struct OutboundSa {
     pub(crate) session: SessionId,
     pub(crate) sequence: SequenceCounter,
-    pub(crate) packets: u64,
+    /// Number of the SA's first packet: what was taken since tells the packets.
+    first_sequence: u64,
     pub(crate) bytes: u64,
     spi: Spi,
     /// From the outer header, or what is inserted, to the ciphertext.
@@ -56,6 +59,8 @@ pub(crate) struct OutboundSa {
     counter_iv: bool,
     pub(crate) aead: bool,
     pub(crate) esn: bool,
+    /// May take the straight line: tunnel, IPv4 outside, no UDP.
+    plain: bool,
     pub(crate) udp_checksum: bool,
     udp_encap: Option<UdpEncap>,
     outer: OuterHeader,
@@ -68,7 +73,7 @@ impl OutboundSa {
         Self {
             session,
             sequence: SequenceCounter::starting_at(params.sequence, params.last_sequence()),
-            packets: 0,
+            first_sequence: params.sequence,
             bytes: 0,
             spi: params.spi,
             front_len: params.front_len() as u16,
@@ -78,12 +83,21 @@ impl OutboundSa {
             counter_iv: suite.cipher() != Cipher::AesCbc,
             aead: suite.is_aead(),
             esn: params.esn,
+            plain: params.udp_encap.is_none() && params.outer_version() == Some(IpVersion::V4),
             udp_checksum: params.udp_encap.is_some() && over_ipv6,
             udp_encap: params.udp_encap,
             outer: match params.mode {
                 Mode::Tunnel { .. } => params.outer_header(),
                 Mode::Transport { .. } => OuterHeader::None,
             },
+        }
+    }
+
+    /// Packets that were given a number.
+    pub(crate) fn packets(&self) -> u64 {
+        match self.sequence.peek() {
+            Some(next) => next.wrapping_sub(self.first_sequence),
+            None => self.sequence.last().wrapping_sub(self.first_sequence).wrapping_add(1),
         }
     }
 
@@ -97,10 +111,62 @@ impl OutboundSa {
         pool: &Pool,
         ivs: &mut IvSource,
     ) -> Result<Shape, DropReason> {
+        if self.plain
+            && is_plain(packet, link)
+            && let Some(built) = self.tunnel_plain(packet, found, ivs)
+        {
+            return built;
+        }
+        // Whatever is uncommon is the general way's business.
         match self.outer {
             OuterHeader::None => self.transport(packet, found, pool, ivs),
             _ => self.tunnel(packet, found, link, pool, ivs),
         }
+    }
+
+    /// The common case in a straight line: IPv4 in IPv4, one segment, Ethernet without tags, no UDP. `None`, and no
+    /// change, for anything else. Builds the same packet as [`OutboundSa::tunnel`].
+    #[inline(always)]
+    fn tunnel_plain(
+        &mut self,
+        packet: &mut Mbuf,
+        found: &Found,
+        ivs: &mut IvSource,
+    ) -> Option<Result<Shape, DropReason>> {
+        const ESP_AT: usize = PLAIN_ETHERNET + ipv4::LEN;
+        const HEAD: usize = ESP_AT + esp::LEN;
+        let (OuterHeader::V4(template), FlowKey::V4(_)) = (&self.outer, &found.key) else { return None };
+        let (front, total_len) = (usize::from(self.front_len), found.total_len as usize);
+        let mask = usize::from(self.align_mask);
+        let cipher_len = (total_len + TRAILER_LEN + mask) & !mask;
+        let back = cipher_len - total_len + usize::from(self.icv_len);
+        let ip_len = front + total_len + back;
+        if ip_len > MAX_LEN {
+            return None;
+        }
+        let data = packet.wrap(PLAIN_ETHERNET + total_len, front, back)?;
+        let Some(sequence) = self.sequence.take() else { return Some(Err(DropReason::SequenceExhausted)) };
+        self.bytes += total_len as u64;
+        let old: [u8; PLAIN_ETHERNET + 8] = *data.get(front..)?.first_chunk()?;
+        let (head, rest) = data.split_first_chunk_mut::<HEAD>()?;
+        *head.first_chunk_mut()? = *old.first_chunk::<PLAIN_ETHERNET>()?;
+        [head[PLAIN_ETHERNET - 2], head[PLAIN_ETHERNET - 1]] = ethernet::IPV4.to_be_bytes();
+        let fields = ipv4::PerPacket {
+            tos: ecn::encapsulate(old[PLAIN_ETHERNET + 1], Dscp::Copy),
+            total_len: ip_len as u16,
+            identification: sequence as u16,
+            dont_fragment: old[PLAIN_ETHERNET + 6] & DONT_FRAGMENT != 0,
+        };
+        template.write(head.get_mut(PLAIN_ETHERNET..)?, fields)?;
+        *head.last_chunk_mut()? = EspHeader { spi: self.spi, sequence: sequence as u32 }.to_bytes();
+        if !self.counter_iv {
+            *rest.first_chunk_mut()? = ivs.take();
+        } else if self.iv_len > 0 {
+            *rest.first_chunk_mut()? = sequence.to_be_bytes();
+        }
+        let trailer = rest.get_mut(front + PLAIN_ETHERNET + total_len - HEAD..)?;
+        write_padding(trailer, cipher_len - total_len - TRAILER_LEN, protocol::IPV4);
+        Some(Ok(Shape { esp_offset: ESP_AT as u16, cipher_len: cipher_len as u32, sequence }))
     }
 
     #[inline(always)]
@@ -151,8 +217,7 @@ impl OutboundSa {
         sequence: u64,
     ) -> Option<usize> {
         let inner_is_v4 = inner[0] >> 4 == 4;
-        let inner_tos = if inner_is_v4 { inner[1] } else { inner[0] << 4 | inner[1] >> 4 };
-        let tos = ecn::encapsulate(inner_tos, Dscp::Copy);
+        let tos = ecn::encapsulate(tos_of(inner), Dscp::Copy);
         match &self.outer {
             OuterHeader::V4(template) => {
                 link.set_version(l2, IpVersion::V4);
@@ -160,7 +225,7 @@ impl OutboundSa {
                     tos,
                     total_len: ip_len as u16,
                     identification: sequence as u16,
-                    dont_fragment: inner_is_v4 && inner[6] & 0x40 != 0,
+                    dont_fragment: inner_is_v4 && inner[6] & DONT_FRAGMENT != 0,
                 };
                 template.write(ip, fields).map(|()| ipv4::LEN)
             }
@@ -239,7 +304,6 @@ impl OutboundSa {
     #[inline(always)]
     fn take_sequence(&mut self, bytes: usize) -> Result<u64, DropReason> {
         let sequence = self.sequence.take().ok_or(DropReason::SequenceExhausted)?;
-        self.packets += 1;
         self.bytes += bytes as u64;
         Ok(sequence)
     }
@@ -257,10 +321,15 @@ impl OutboundSa {
         let header = EspHeader { spi: self.spi, sequence: sequence as u32 };
         let (esp, iv) = at.split_first_chunk_mut::<{ esp::LEN }>()?;
         *esp = header.to_bytes();
+        self.write_iv(iv, sequence, ivs)
+    }
+
+    #[inline(always)]
+    fn write_iv(&self, at: &mut [u8], sequence: u64, ivs: &mut IvSource) -> Option<()> {
         if !self.counter_iv {
-            *iv.first_chunk_mut()? = ivs.take();
+            *at.first_chunk_mut()? = ivs.take();
         } else if self.iv_len > 0 {
-            *iv.first_chunk_mut()? = sequence.to_be_bytes();
+            *at.first_chunk_mut()? = sequence.to_be_bytes();
         }
         Some(())
     }
@@ -284,6 +353,12 @@ fn udp_checksum(packet: &Mbuf) -> Option<(usize, u16)> {
     let parts = std::iter::once(packet.data().get(offset..)?).chain(packet.segments().skip(1));
     let length = packet.packet_len() - offset;
     Some((offset, udp::checksum_ipv6_of_parts(&header.src(), &header.dst(), length, parts)))
+}
+
+/// One segment, on Ethernet without tags.
+#[inline(always)]
+fn is_plain(packet: &Mbuf, link: Link) -> bool {
+    link == Link::Ethernet && packet.l2_len() == PLAIN_ETHERNET && !packet.is_chained()
 }
 
 /// What a trailer is made for.

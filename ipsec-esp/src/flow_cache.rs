@@ -76,15 +76,22 @@ impl<K: Copy + Default + Eq> FlowCache<K> {
     }
 
     /// The verdict put in for this key in this epoch; none in epoch 0.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn lookup(&mut self, key: &K, hash: u64, epoch: u64) -> Option<u32> {
         if epoch == 0 {
             return None;
         }
         let index = self.index(hash);
-        let set = &mut self.sets[index];
-        let entry = set.ways.iter_mut().find(|entry| entry.epoch == epoch && entry.key == *key)?;
+        let [first, second] = &mut self.sets[index].ways;
+        let is_it = |entry: &Entry<K>| entry.key == *key && entry.epoch == epoch;
+        let entry = if is_it(first) {
+            first
+        } else if is_it(second) {
+            second
+        } else {
+            return None;
+        };
         // Written only when it changes: a flow that goes on must not dirty its line with every packet.
         if !entry.is_recent {
             entry.is_recent = true;

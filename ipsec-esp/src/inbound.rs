@@ -12,7 +12,7 @@ use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, MAX_BURST, Mbuf};
 use smallvec::SmallVec;
 
-use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, network_of};
+use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, Found, FoundBurst, found_burst, network_of};
 use crate::counters::{Counters, Passed};
 use crate::decapsulate::{Arrived, Decrypted, EspPacket, InboundSa, Inside, arrived};
 use crate::drop_reason::{AbsorbReason, DropReason, OutReason};
@@ -50,6 +50,7 @@ pub struct Inbound {
     by_spi: SpiTable,
     udp_ports: SmallVec<[u16; 4]>,
     classifier: Classifier,
+    found: FoundBurst,
     counters: Counters,
     looks: Box<[Look; MAX_BURST]>,
 }
@@ -77,6 +78,7 @@ impl Inbound {
             by_spi: SpiTable::new(),
             udp_ports: SmallVec::new(),
             classifier: Classifier::new(u64::from_le_bytes([a, b, c, d, e, f, g, h]), DEFAULT_FLOWS),
+            found: found_burst(),
             counters: Counters::new(),
             looks: Box::new([Look::NotIp; MAX_BURST]),
         })
@@ -230,9 +232,10 @@ impl Inbound {
 
     /// A packet in the clear: in only where a policy says bypass.
     fn plain(&mut self, mut packet: Mbuf, jobs: &JobBurst, passed: &mut Burst<Passed>) {
-        self.classifier.parse(0, self.link, &mut packet);
-        let verdict = self.classifier.decide(0, &self.spd, number_of_action).decision();
-        let total_len = self.classifier.found(0).total_len;
+        let mut found = Found::NOTHING;
+        self.classifier.parse(&mut found, self.link, &mut packet);
+        let verdict = self.classifier.decide(&mut found, &self.spd, number_of_action).decision();
+        let total_len = found.total_len;
         self.counters.ip_bytes_in += u64::from(total_len);
         match verdict {
             Decision::Bypass => self.counters.pass(total_len, OutReason::Bypassed, packet, jobs, passed),
@@ -280,7 +283,9 @@ impl Inbound {
                 let l2_len = packet.l2_len();
                 let available = packet.packet_len() - l2_len;
                 let ip = packet.data().get(l2_len..).unwrap_or_default();
-                if !self.classifier.parse_inner(index, version, ip, available, slot.0) {
+                let Some(found) = self.found.get_mut(index) else { return };
+                found.came_by = slot.0;
+                if !self.classifier.parse_ip(found, version, ip, available) {
                     return self.counters.drop_of(slot, packet, DropReason::MalformedHeader);
                 }
                 drop(opened.push(packet));
@@ -296,8 +301,8 @@ impl Inbound {
     /// Second pass: the policy on the inner packet must list the SA by which it came.
     #[inline(always)]
     fn admit(&mut self, index: usize, mut packet: Mbuf, output: &mut Burst) {
-        let verdict = self.classifier.decide(index, &self.spd, number_of_action).decision();
-        let found = self.classifier.found(index);
+        let Some(found) = self.found.get_mut(index) else { return };
+        let verdict = self.classifier.decide(found, &self.spd, number_of_action).decision();
         let (slot, total_len) = (SaSlot(found.came_by), found.total_len);
         let reason = match verdict {
             Decision::Protect(number) if self.lists(number, slot) => {

@@ -11,7 +11,7 @@ use crypto_pmd::{Job, Operation, SessionId, Status};
 use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, MAX_BURST, Mbuf, Pool};
 
-use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, Found};
+use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, Found, FoundBurst, found_burst};
 use crate::counters::{Counters, Passed};
 use crate::drop_reason::{DropReason, OutReason};
 use crate::encapsulate::{OutboundSa, Shape, fill_udp_checksum};
@@ -33,6 +33,7 @@ pub struct Outbound {
     spd: Spd,
     sas: Vec<OutboundSa>,
     classifier: Classifier,
+    found: FoundBurst,
     ivs: IvSource,
     counters: Counters,
 }
@@ -52,6 +53,7 @@ impl Outbound {
             spd: Spd::new(Direction::Outbound),
             sas: Vec::new(),
             classifier: Classifier::new(seed, DEFAULT_FLOWS),
+            found: found_burst(),
             ivs,
             counters: Counters::new(),
         })
@@ -96,25 +98,25 @@ impl Outbound {
     /// Packets and bytes that an SA has been given.
     #[must_use]
     pub fn sa_totals(&self, slot: SaSlot) -> Option<(u64, u64)> {
-        self.sas.get(slot.0 as usize).map(|sa| (sa.packets, sa.bytes))
+        self.sas.get(slot.0 as usize).map(|sa| (sa.packets(), sa.bytes))
     }
 
     /// Takes packets from `input`: those to protect become `jobs`, those that pass go to `passed`, the rest is
     /// dropped and counted. Stops where either has no room.
     pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
         let count = input.len().min(jobs.room()).min(passed.room()).min(MAX_BURST);
-        for (index, packet) in input.iter_mut().take(count).enumerate() {
-            self.classifier.parse(index, self.link, packet);
+        let Self { link, pool, spd, sas, classifier, found, ivs, counters } = self;
+        for (packet, found) in input.iter_mut().zip(found.iter_mut()).take(count) {
+            classifier.parse(found, *link, packet);
         }
-        for index in 0..count {
-            if let Some(slot) = self.classifier.decide(index, &self.spd, newest_sa).protected()
-                && let Some(sa) = self.sas.get(slot as usize)
+        for found in found.iter_mut().take(count) {
+            if let Some(slot) = classifier.decide(found, spd, newest_sa).protected()
+                && let Some(sa) = sas.get(slot as usize)
             {
                 prefetch(sa);
             }
         }
-        let Self { classifier, counters, sas, ivs, pool, link, .. } = self;
-        for (packet, found) in input.drain_front(count).zip(classifier.all()) {
+        for (packet, found) in input.drain_front(count).zip(found.iter()) {
             counters.ip_bytes_in += u64::from(found.total_len);
             match found.verdict.decision() {
                 Decision::Protect(slot) => match sas.get_mut(slot as usize) {
@@ -132,21 +134,35 @@ impl Outbound {
     /// were.
     pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
         let count = done.len().min(output.room()).min(limit);
-        for job in done.drain_front(count) {
-            let (status, cookie) = (job.status(), job.cookie());
-            let mut packet = job.into_packet();
-            if status != Status::Done {
-                self.counters.drop_of(SaSlot(cookie as u32), packet, reason_of(status));
-                continue;
-            }
-            if cookie & UDP_CHECKSUM != 0 {
-                fill_udp_checksum(&mut packet);
-            }
-            self.counters.ip_bytes_out += (packet.packet_len() - packet.l2_len()) as u64;
-            self.counters.sent.add(OutReason::Protected, 1);
-            drop(output.push(packet));
+        let jobs = done.as_slice().get(..count).unwrap_or_default();
+        if jobs.iter().all(|job| job.status() == Status::Done && job.cookie() & UDP_CHECKSUM == 0) {
+            let bytes = jobs
+                .iter()
+                .map(|job| (job.source().packet_len() - job.source().l2_len()) as u64)
+                .sum::<u64>();
+            self.counters.ip_bytes_out += bytes;
+            self.counters.sent.add(OutReason::Protected, count as u64);
+            output.extend(done.drain_front(count).map(Job::into_packet));
+        } else {
+            done.drain_front(count).for_each(|job| self.finish_one(job, output));
         }
         count
+    }
+
+    #[inline(never)]
+    fn finish_one(&mut self, job: Job, output: &mut Burst) {
+        let (status, cookie) = (job.status(), job.cookie());
+        let mut packet = job.into_packet();
+        if status != Status::Done {
+            return self.counters.drop_of(SaSlot(cookie as u32), packet, reason_of(status));
+        }
+        if cookie & UDP_CHECKSUM != 0 {
+            fill_udp_checksum(&mut packet);
+        }
+        self.counters.ip_bytes_out += (packet.packet_len() - packet.l2_len()) as u64;
+        self.counters.sent.add(OutReason::Protected, 1);
+        // Room was seen to by the caller.
+        drop(output.push(packet));
     }
 
     /// Adds what was dropped and how packets left.

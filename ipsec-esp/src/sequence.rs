@@ -143,6 +143,12 @@ impl SequenceCounter {
         if self.left() == 0 { None } else { Some(self.next) }
     }
 
+    /// The last number that it will give.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
     /// How many numbers can still be given.
     #[must_use]
     pub const fn left(&self) -> u64 {

@@ -85,24 +85,21 @@ impl<T, const INLINE: usize> Burst<T, INLINE> {
     /// [`Burst::push`] would build it and then move it.
     #[inline(always)]
     pub fn push_with(&mut self, make: impl FnOnce() -> T) {
-        if self.0.len() >= MAX_BURST {
-            return;
-        }
-        let item = make();
-        // Always so, and said so that the compiler knows that the push cannot grow: then nothing can unwind past the
-        // item, and it is built in its place.
-        if self.0.len() < self.0.capacity() {
-            self.0.push(item);
-        } else {
-            std::mem::forget(item);
+        // `extend` makes the item after it has seen to room, so nothing can unwind past the item, and it needs no place
+        // of its own to be dropped from.
+        if self.0.len() < MAX_BURST {
+            self.0.extend(std::iter::once_with(make));
         }
     }
 
     /// Puts items at the end while there is room; what does not fit stays in the iterator.
     #[inline(always)]
     pub fn extend(&mut self, items: impl ExactSizeIterator<Item = T>) {
-        let room = self.room();
-        self.0.extend(items.take(room));
+        if items.len() <= self.room() {
+            self.0.extend(items);
+        } else {
+            self.0.extend(items.take(MAX_BURST - self.0.len()));
+        }
     }
 
     /// Takes the last item.

@@ -196,6 +196,19 @@ impl Mbuf {
         self.append(bytes.len()).map(|to| copy(bytes, to)).is_some()
     }
 
+    /// Makes a fresh packet of one segment a copy of `bytes`; false (and no change) when they do not fit.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, bytes: &[u8]) -> bool {
+        let header = self.header_mut();
+        if bytes.len() > usize::from(header.room).saturating_sub(usize::from(DATA_OFFSET)) {
+            return false;
+        }
+        header.data_len = bytes.len() as u16;
+        header.packet_len = bytes.len() as u32;
+        copy(bytes, self.data_mut());
+        true
+    }
+
     /// Removes the first `count` bytes, which must lie in the first segment; false (and no change) otherwise.
     #[inline(always)]
     pub fn trim_front(&mut self, count: usize) -> bool {
@@ -249,6 +262,25 @@ impl Mbuf {
         let header = self.header_mut();
         header.packet_len = len as u32;
         header.segments = kept;
+    }
+
+    /// Makes a packet of one segment `keep` bytes long, then adds `front` bytes before and `back` bytes behind, and
+    /// returns all of it: truncating, prepending and appending in one step. `None`, and no change, for a chained packet,
+    /// one that is shorter than `keep`, or one without the room. The new bytes hold what the buffer held before.
+    #[inline(always)]
+    pub fn wrap(&mut self, keep: usize, front: usize, back: usize) -> Option<&mut [u8]> {
+        let header = self.header_mut();
+        let start = usize::from(header.data_offset).wrapping_sub(front);
+        let len = front + keep + back;
+        let fits =
+            front <= usize::from(header.data_offset) - HEADER_LEN && start + len <= usize::from(header.room);
+        if header.segments > 1 || keep > usize::from(header.data_len) || !fits {
+            return None;
+        }
+        header.data_offset = start as u16;
+        header.data_len = len as u16;
+        header.packet_len = len as u32;
+        Some(self.data_mut())
     }
 
     /// Chains `tail` behind this packet.
@@ -597,6 +629,21 @@ mod tests {
         assert!(packet.append(tail).is_some());
         assert_eq!(packet.packet_len(), 100 + head + tail);
         assert_eq!(packet.data()[head..head + 100], [7; 100]);
+    }
+
+    #[test]
+    fn wrapping_is_truncating_prepending_and_appending() {
+        let pool = pool();
+        let mut packet = pool.alloc_copy(b"headpayloadpadding").unwrap();
+        let (head, tail) = (packet.headroom(), packet.tailroom() + 7);
+        assert!(packet.wrap(19, 0, 0).is_none(), "longer than it is");
+        assert!(packet.wrap(11, head + 1, 0).is_none() && packet.wrap(11, 0, tail + 1).is_none());
+        assert_eq!(packet.data(), b"headpayloadpadding");
+        packet.wrap(11, 3, 2).unwrap()[..3].copy_from_slice(b"esp");
+        assert_eq!((&packet.data()[..14], packet.packet_len()), (&b"espheadpayload"[..], 16));
+        packet.wrap(16, head - 3, tail - 2).unwrap();
+        assert_eq!((packet.headroom(), packet.tailroom()), (0, 0));
+        assert!(pool.alloc_copy(&[0; 9000]).unwrap().wrap(10, 1, 1).is_none(), "chained");
     }
 
     #[test]

@@ -47,7 +47,8 @@ const AF_INET: u32 = 2;
 /// The address families that systems use for IPv6: Linux, NetBSD and OpenBSD, FreeBSD, macOS.
 const AF_INET6: [u32; 4] = [10, 24, 28, 30];
 const AF_INET6_WRITTEN: u32 = 30;
-const PLAIN_ETHERNET: usize = 14;
+/// Length of an Ethernet header without tags.
+pub(crate) const PLAIN_ETHERNET: usize = 14;
 const LOOPBACK_LEN: u8 = 4;
 const SLL_LEN: u8 = 16;
 const SLL2_LEN: u8 = 20;

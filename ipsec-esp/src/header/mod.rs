@@ -60,6 +60,16 @@ pub fn version(packet: &[u8]) -> Result<IpVersion, HeaderError> {
     }
 }
 
+/// The byte with DSCP and ECN of either version.
+#[inline(always)]
+pub(crate) fn tos_of(ip: &[u8]) -> u8 {
+    match *ip {
+        [first, second, ..] if first >> 4 == 4 => second,
+        [first, second, ..] => first << 4 | second >> 4,
+        _ => 0,
+    }
+}
+
 /// A sum of 16-bit words as the Internet checksum wants it (RFC 1071): kept wide, folded at the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
@@ -96,11 +106,13 @@ impl Sum {
 
     /// The folded sum, not complemented. 0xffff for data that carry a correct checksum.
     #[must_use]
+    #[inline(always)]
     pub const fn folded(self) -> u16 {
-        let mut sum = self.0;
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
+        // Each fold leaves less carry: 64 bits to at most 33, to 18, to 17, to 16.
+        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
         sum as u16
     }
 

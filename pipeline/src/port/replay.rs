@@ -51,7 +51,8 @@ impl Replay {
     /// A port that replays `capture` `passes` times into buffers of `pool`.
     #[must_use]
     pub fn new(capture: Arc<Capture>, pool: Pool, passes: u64) -> Self {
-        let plain = capture.longest() <= pool.buffer_len() && !capture.iter().any(|packet| packet.is_truncated());
+        let plain =
+            capture.longest() <= pool.buffer_len() && !capture.iter().any(|packet| packet.is_truncated());
         Self { capture, pool, plain, next: 0, passes_left: passes, received: 0, dropped: Tally::default() }
     }
 
@@ -76,9 +77,11 @@ impl Replay {
         let before = burst.len();
         self.pool.alloc_burst(burst, limit.min(self.capture.len() - self.next));
         let packets = burst.as_mut_slice().iter_mut().skip(before);
-        for (number, (mbuf, packet)) in (self.next as u32..).zip(packets.zip(self.capture.iter_from(self.next))) {
+        for (number, (mbuf, packet)) in
+            (self.next as u32..).zip(packets.zip(self.capture.iter_from(self.next)))
+        {
             // A plain capture's packets fit a buffer each.
-            let _fits = mbuf.append_copy(packet.data);
+            let _fits = mbuf.fill(packet.data);
             mbuf.set_number(number);
             mbuf.set_timestamp_ns(packet.timestamp_ns);
         }
