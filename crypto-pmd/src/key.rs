@@ -3,7 +3,7 @@
 use std::fmt;
 
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// A secret.
 ///
@@ -45,6 +45,16 @@ impl Key {
         let (head, tail) = self.0.split_at_checked(count)?;
         Some((Self::new(head), Self::new(tail)))
     }
+}
+
+/// Overwrites the part of the stack that a call just before this one has used: setting up a cipher leaves its key and
+/// schedule there, and what lies on the stack finds its way into the padding of blocks on the heap.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    const DEPTH: usize = 16 << 10;
+    let mut used = [0_u8; DEPTH];
+    used.zeroize();
+    std::hint::black_box(&used);
 }
 
 impl PartialEq for Key {

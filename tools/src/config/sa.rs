@@ -153,12 +153,13 @@ fn name(fields: &Fields<'_>) -> Result<String, ConfigError> {
 }
 
 fn check_offload(fields: &Fields<'_>) -> Result<(), ConfigError> {
-    const OFFLOADS: &[(&str, bool)] =
-        &[("lookaside", true), ("inline-crypto", false), ("inline-protocol", false)];
+    const LOOKASIDE: &str = "lookaside";
+    const OFFLOADS: &[(&str, &str)] =
+        &[(LOOKASIDE, LOOKASIDE), ("inline-crypto", "inline-crypto"), ("inline-protocol", "inline-protocol")];
     match fields.choice("offload", OFFLOADS)? {
-        None | Some(true) => Ok(()),
-        Some(false) => {
-            Err(fields.error("offload", "offload other than \"lookaside\" is not implemented yet; remove it"))
+        None | Some(LOOKASIDE) => Ok(()),
+        Some(other) => {
+            Err(fields.error("offload", format!("offload = \"{other}\" is not implemented yet; remove it")))
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::algorithm::{AeadAlgorithm, CipherAlgorithm, IntegrityAlgorithm};
 use crate::capability::{Capabilities, KeyLengths, Supported};
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
 use crate::drivers::sessions::Sessions;
+use crate::key::wipe_stack;
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
@@ -86,8 +87,10 @@ impl Driver for Software {
     fn open_session(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError> {
         let unsupported = |what| OpenError::Unsupported { driver: self.name.clone(), what };
         self.capabilities.check(params).map_err(unsupported)?;
-        self.sessions.open(id, Chain::new(params).map_err(unsupported)?);
-        Ok(())
+        let chain = Chain::new(params).map_err(unsupported);
+        let opened = chain.map(|chain| self.sessions.open(id, chain));
+        wipe_stack();
+        opened
     }
     fn close_session(&self, id: SessionId) {
         self.sessions.close(id);
