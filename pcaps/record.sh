@@ -345,6 +345,7 @@ lay_cable
 make_site
 start_servers
 record_all
+"$here/strip_host.py" "$work/ipv6.pcapng"
 "$here/check.sh" "$work"
 chmod 644 "$work"/*.pcap "$work"/*.pcapng
 cp "$work"/*.pcap "$work"/*.pcapng "$target"/
