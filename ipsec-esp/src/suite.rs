@@ -277,7 +277,8 @@ fn without_aes_key_len(name: &str) -> Option<&str> {
 fn nearest(name: &str) -> Vec<&'static str> {
     // A keyword is short; comparing more of a long mistake with each name would only cost time.
     let name: String = name.chars().take(64).collect();
-    let mut near: Vec<_> = Suite::ALL.iter().map(|suite| (strsim::levenshtein(&name, suite.name), suite.name)).collect();
+    let mut near: Vec<_> =
+        Suite::ALL.iter().map(|suite| (strsim::levenshtein(&name, suite.name), suite.name)).collect();
     near.sort_by_key(|(distance, _)| *distance);
     near.truncate(3);
     near.into_iter().map(|(_, name)| name).collect()

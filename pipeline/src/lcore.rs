@@ -1,10 +1,9 @@
-//! Logical cores: a number for every thread that touches pools, pinning, and the loop that a polling core runs.
+//! Logical cores: pinning, and the loop that a polling core runs.
 //!
-//! Invariants: no two live threads have the same slot; the loop hands every packet on or keeps it, and stops
-//! only when its input has ended and nothing is held, or when told to.
+//! Invariant: the loop hands every packet on or keeps it, and stops only when its input has ended and nothing is held,
+//! or when told to.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::burst::{Burst, MAX_BURST};
 use crate::clock::{Clock, Tick};
@@ -12,63 +11,6 @@ use crate::latency::Latency;
 use crate::mbuf::Mbuf;
 use crate::port::{Receive, RxPort, TxPort};
 use crate::stage::Stage;
-
-/// Threads that can have a slot at one time, and so a stack of free buffers in every pool.
-pub const MAX_LCORES: usize = 64;
-
-const NO_SLOT: usize = usize::MAX;
-const UNSET: usize = usize::MAX - 1;
-
-static TAKEN: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    static SLOT: Cell<usize> = const { Cell::new(UNSET) };
-    static GUARD: SlotGuard = const { SlotGuard };
-}
-
-/// Gives the thread's slot back when the thread ends.
-struct SlotGuard;
-
-impl Drop for SlotGuard {
-    fn drop(&mut self) {
-        let slot = SLOT.replace(NO_SLOT);
-        if slot < MAX_LCORES {
-            // Release: the next owner of the slot sees this thread's last changes to its stacks.
-            TAKEN.fetch_and(!(1 << slot), Ordering::Release);
-        }
-    }
-}
-
-/// This thread's slot, below [`MAX_LCORES`]; anything else means that it has none.
-#[inline(always)]
-pub(crate) fn current_slot() -> usize {
-    let slot = SLOT.get();
-    if slot == UNSET { claim_slot() } else { slot }
-}
-
-#[cold]
-fn claim_slot() -> usize {
-    // Without a guard the slot would never come back, so a thread in its last breath gets none.
-    if GUARD.try_with(|_| ()).is_err() {
-        SLOT.set(NO_SLOT);
-        return NO_SLOT;
-    }
-    let mut taken = TAKEN.load(Ordering::Relaxed);
-    loop {
-        let slot = taken.trailing_ones();
-        if slot >= MAX_LCORES as u32 {
-            SLOT.set(NO_SLOT);
-            return NO_SLOT;
-        }
-        match TAKEN.compare_exchange_weak(taken, taken | 1 << slot, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => {
-                SLOT.set(slot as usize);
-                return slot as usize;
-            }
-            Err(now) => taken = now,
-        }
-    }
-}
 
 /// Number of a processor as the operating system counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -343,14 +285,5 @@ mod tests {
         let ledger = core.ledger();
         assert_eq!((ledger.received, ledger.sent, ledger.held), (32, 1, 31));
         assert!(ledger.is_exact());
-    }
-
-    #[test]
-    fn live_threads_have_different_slots_and_dead_ones_give_theirs_back() {
-        let mine = current_slot();
-        let theirs = std::thread::spawn(current_slot).join().unwrap();
-        assert_ne!(mine, theirs);
-        let slots: Vec<_> = (0..1000).map(|_| std::thread::spawn(current_slot).join().unwrap()).collect();
-        assert!(slots.iter().all(|&slot| slot < MAX_LCORES));
     }
 }

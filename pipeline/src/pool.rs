@@ -1,32 +1,23 @@
-//! A pool of packet buffers in one mapped region, with a small stack of free buffers for every core and one
-//! shared ring of batches between them.
+//! A pool of packet buffers in one mapped region, with free buffers kept close to the cores that use them
+//! (see `free_list`).
 //!
-//! A core takes from and gives to its own stack, without atomics that others write; only when that runs empty
-//! or full does a batch of 32 move from or to the shared ring. So a burst that another core frees costs a
-//! thirty-second of a contended operation a packet, and last-freed buffers, still in cache, are used first.
-//!
-//! Invariants: each buffer is owned by one [`Mbuf`], or lies in one stack, or in the ring. The region and the
-//! shared part live as long as any handle or any buffer: when the last [`Pool`] handle goes while packets are
+//! Invariants: each buffer is owned by one [`Mbuf`], or is listed as free. The region and the free list
+//! live as long as any handle or any buffer: when the last [`Pool`] handle goes while packets are
 //! still out, the memory stays mapped for good rather than vanish under them.
 
-use std::cell::UnsafeCell;
+pub(crate) mod free_list;
+mod slot;
+
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use crossbeam_queue::{ArrayQueue, SegQueue};
 
 use crate::burst::Burst;
-use crate::lcore::{self, MAX_LCORES};
-use crate::mbuf::{DATA_OFFSET, HEADER_LEN, Header, Mbuf};
+use crate::mbuf::{DATA_OFFSET, HEADER_LEN, Mbuf};
 use crate::memory::{Backing, Region};
 
-/// Free buffers that move between a core's stack and the shared ring at once.
-const BATCH: usize = 32;
-/// Free buffers that a core keeps for itself at most.
-const STACK: usize = 256;
+use free_list::{Free, Shared};
 
 /// Shape of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -67,38 +58,6 @@ unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
 
-/// The part that buffers point to.
-pub(crate) struct Shared {
-    region: Region,
-    buffers: usize,
-    stride: u16,
-    ring: ArrayQueue<Batch>,
-    /// Buffers freed by threads without an lcore number.
-    strays: SegQueue<Free>,
-    stray_count: AtomicUsize,
-    stacks: Box<[Stack]>,
-}
-
-/// A free buffer.
-#[derive(Clone, Copy, Debug)]
-struct Free(NonNull<Header>);
-
-// SAFETY: a free buffer is owned by whoever holds this value, on any thread.
-unsafe impl Send for Free {}
-
-type Batch = [Free; BATCH];
-
-/// One core's free buffers; 128-aligned, so that neighbours' stacks share no line and no prefetched pair.
-#[repr(align(128))]
-struct Stack {
-    len: AtomicUsize,
-    items: UnsafeCell<[Free; STACK]>,
-}
-
-// SAFETY: `items` is touched only by the one live thread that has this stack's lcore number (`lcore`), and by
-// `Handle::drop` never; `len` is atomic.
-unsafe impl Sync for Stack {}
-
 impl Pool {
     /// Maps the memory and fills the pool.
     ///
@@ -110,17 +69,7 @@ impl Pool {
             .buffers
             .checked_mul(config.stride)
             .ok_or_else(|| invalid("pool larger than the address space"))?;
-        let region = Region::map(bytes)?;
-        let shared = Shared {
-            ring: ArrayQueue::new(config.buffers / BATCH + 1),
-            strays: SegQueue::new(),
-            stray_count: AtomicUsize::new(0),
-            stacks: (0..MAX_LCORES).map(|_| Stack::new()).collect(),
-            buffers: config.buffers,
-            stride,
-            region,
-        };
-        shared.fill();
+        let shared = Shared::new(Region::map(bytes)?, config.buffers, stride);
         Ok(Self(Arc::new(Handle(NonNull::from(Box::leak(Box::new(shared)))))))
     }
 
@@ -131,7 +80,7 @@ impl Pool {
         let shared = self.shared();
         let free = shared.take()?;
         // SAFETY: `take` gave this thread an exclusively owned buffer of this pool.
-        Some(unsafe { Mbuf::fresh(free.0, self.0.0, shared.stride) })
+        Some(unsafe { Mbuf::fresh(free.0.cast(), self.0.0, shared.stride) })
     }
 
     /// A packet with a copy of `bytes`, over as many segments as it needs; `None` when buffers run out.
@@ -162,11 +111,11 @@ impl Pool {
         let shared = self.shared();
         let count = count.min(burst.room());
         // SAFETY: what the closures get are exclusively owned buffers of this pool.
-        let fresh = |free: Free| unsafe { Mbuf::fresh(free.0, self.0.0, shared.stride) };
-        match shared.stacks.get(lcore::current_slot()) {
-            // SAFETY: this thread has the stack's lcore number.
+        let fresh = |free: Free| unsafe { Mbuf::fresh(free.0.cast(), self.0.0, shared.stride) };
+        match shared.stack() {
+            // SAFETY: the stack is this thread's.
             Some(stack) => unsafe {
-                if stack.len.load(Ordering::Relaxed) < count {
+                if stack.len() < count {
                     shared.refill_to(stack, count);
                 }
                 stack.pop_many(count, |free| burst.extend(free.iter().map(|&free| fresh(free))));
@@ -186,14 +135,12 @@ impl Pool {
         // SAFETY: the pool's shared part lives as long as the packet that points to it, which this function owns
         // until the stack's length says that it is free.
         let shared = unsafe { pool.as_ref() };
-        let Some(stack) = shared.stacks.get(lcore::current_slot()) else { return burst.clear() };
-        if STACK - stack.len.load(Ordering::Relaxed) < burst.len()
-            || !burst.iter().all(|packet| packet.is_plain_of(pool))
-        {
+        let Some(stack) = shared.stack() else { return burst.clear() };
+        if stack.room() < burst.len() || !burst.iter().all(|packet| packet.is_plain_of(pool)) {
             return burst.clear();
         }
-        // SAFETY: this thread has the stack's lcore number, and there is room for every packet.
-        unsafe { stack.push_all(burst.drain().map(|packet| Free(packet.into_header()))) };
+        // SAFETY: the stack is this thread's, and there is room for every packet.
+        unsafe { stack.push_all(burst.drain().map(|packet| Free(packet.into_header().cast()))) };
     }
 
     /// Packet bytes that one fresh buffer takes.
@@ -241,201 +188,6 @@ fn checked_stride(stride: usize) -> io::Result<u16> {
     match u16::try_from(stride) {
         Ok(fits) if (512..=65_472).contains(&stride) && stride.is_multiple_of(HEADER_LEN) => Ok(fits),
         _ => Err(invalid("a buffer stride is a multiple of 64 from 512 to 65472 bytes")),
-    }
-}
-
-impl Shared {
-    fn fill(&self) {
-        let base = self.region.start();
-        let mut batch = Vec::with_capacity(BATCH);
-        for index in 0..self.buffers {
-            // SAFETY: `index * stride` lies inside the region, which was mapped for `buffers` of them.
-            let buffer = unsafe { base.add(index * usize::from(self.stride)) };
-            batch.push(Free(buffer.cast()));
-            if let Ok(full) = <Batch>::try_from(batch.as_slice()) {
-                self.share(full);
-                batch.clear();
-            }
-        }
-        batch.into_iter().for_each(|free| self.stray(free));
-    }
-
-    /// The ring has a place for every full batch that the pool can make; should it refuse, nothing is lost.
-    fn share(&self, batch: Batch) {
-        if let Err(batch) = self.ring.push(batch) {
-            batch.into_iter().for_each(|free| self.stray(free));
-        }
-    }
-
-    /// Takes a free buffer.
-    #[inline(always)]
-    fn take(&self) -> Option<Free> {
-        match self.stacks.get(lcore::current_slot()) {
-            // SAFETY: this thread has the stack's lcore number.
-            Some(stack) => match unsafe { stack.pop() } {
-                Some(free) => Some(free),
-                // SAFETY: as above.
-                None => unsafe { self.refill(stack) },
-            },
-            None => self.take_without_stack(),
-        }
-    }
-
-    /// # Safety
-    /// The calling thread must have the stack's lcore number.
-    #[cold]
-    unsafe fn refill_to(&self, stack: &Stack, count: usize) {
-        while stack.len.load(Ordering::Relaxed) < count {
-            // SAFETY: passed on from the caller. A burst and a batch fit into a stack together.
-            let Some(free) = (unsafe { self.refill(stack) }) else { return };
-            // SAFETY: as above.
-            unsafe { stack.push(free) };
-        }
-    }
-
-    /// # Safety
-    /// The calling thread must have the stack's lcore number.
-    #[cold]
-    unsafe fn refill(&self, stack: &Stack) -> Option<Free> {
-        if let Some(batch) = self.ring.pop() {
-            // SAFETY: passed on from the caller.
-            unsafe { batch.into_iter().for_each(|free| stack.push(free)) };
-            // SAFETY: passed on from the caller.
-            return unsafe { stack.pop() };
-        }
-        self.take_stray()
-    }
-
-    #[cold]
-    fn take_without_stack(&self) -> Option<Free> {
-        self.take_stray().or_else(|| {
-            let [first, rest @ ..] = self.ring.pop()?;
-            rest.into_iter().for_each(|free| self.stray(free));
-            Some(first)
-        })
-    }
-
-    /// Puts a buffer back.
-    ///
-    /// # Safety
-    /// `header` must be a buffer of this pool that the caller owns and does not use afterwards.
-    #[inline(always)]
-    pub(crate) unsafe fn release(&self, header: NonNull<Header>) {
-        let free = Free(header);
-        match self.stacks.get(lcore::current_slot()) {
-            Some(stack) => {
-                if stack.is_full() {
-                    // SAFETY: this thread has the stack's lcore number.
-                    unsafe { self.spill(stack) };
-                }
-                // SAFETY: this thread has the stack's lcore number; there is room after the spill.
-                unsafe { stack.push(free) };
-            }
-            None => self.stray(free),
-        }
-    }
-
-    /// # Safety
-    /// The calling thread must have the stack's lcore number.
-    #[cold]
-    unsafe fn spill(&self, stack: &Stack) {
-        let mut batch = [Free(NonNull::dangling()); BATCH];
-        for place in &mut batch {
-            // SAFETY: passed on from the caller.
-            match unsafe { stack.pop() } {
-                Some(free) => *place = free,
-                None => return,
-            }
-        }
-        self.share(batch);
-    }
-
-    #[cold]
-    fn stray(&self, free: Free) {
-        self.strays.push(free);
-        // Last touch of the pool, like the length of a stack.
-        self.stray_count.fetch_add(1, Ordering::Release);
-    }
-
-    fn take_stray(&self) -> Option<Free> {
-        let free = self.strays.pop()?;
-        self.stray_count.fetch_sub(1, Ordering::Relaxed);
-        Some(free)
-    }
-
-    /// Free buffers. The order matters to `Handle::drop`: a buffer that a late free moves from a stack to the
-    /// ring between the two looks is missed, never counted twice.
-    fn free_count(&self) -> usize {
-        let shared = self.ring.len() * BATCH + self.stray_count.load(Ordering::Acquire);
-        self.stacks.iter().fold(shared, |sum, stack| sum + stack.len.load(Ordering::Acquire))
-    }
-}
-
-impl Stack {
-    fn new() -> Self {
-        Self { len: AtomicUsize::new(0), items: UnsafeCell::new([Free(NonNull::dangling()); STACK]) }
-    }
-
-    #[inline(always)]
-    fn is_full(&self) -> bool {
-        self.len.load(Ordering::Relaxed) >= STACK
-    }
-
-    /// # Safety
-    /// The calling thread must have this stack's lcore number.
-    #[inline(always)]
-    unsafe fn pop(&self) -> Option<Free> {
-        let top = self.len.load(Ordering::Relaxed).checked_sub(1)?;
-        // SAFETY: only this thread touches `items`.
-        let free = unsafe { (*self.items.get()).get(top).copied() };
-        self.len.store(top, Ordering::Release);
-        free
-    }
-
-    /// # Safety
-    /// The calling thread must have this stack's lcore number, and the stack must not be full.
-    #[inline(always)]
-    unsafe fn push(&self, free: Free) {
-        let len = self.len.load(Ordering::Relaxed);
-        // SAFETY: only this thread touches `items`.
-        if let Some(place) = unsafe { (*self.items.get()).get_mut(len) } {
-            *place = free;
-            // Last touch of the pool: from here on its last handle may free it.
-            self.len.store(len + 1, Ordering::Release);
-        }
-    }
-}
-
-impl Stack {
-    /// Hands the top `count` buffers (all, if there are fewer) to `take`, which owns them from then on.
-    ///
-    /// # Safety
-    /// The calling thread must have this stack's lcore number, and `take` must not use the stack.
-    #[inline(always)]
-    unsafe fn pop_many(&self, count: usize, take: impl FnOnce(&[Free])) {
-        let len = self.len.load(Ordering::Relaxed);
-        let left = len.saturating_sub(count);
-        // SAFETY: only this thread touches `items`, and `take` does not reach them again.
-        if let Some(top) = unsafe { (*self.items.get()).get(left..len) } {
-            take(top);
-        }
-        self.len.store(left, Ordering::Release);
-    }
-
-    /// # Safety
-    /// The calling thread must have this stack's lcore number, and the stack must have room for all.
-    #[inline(always)]
-    unsafe fn push_all(&self, all: impl Iterator<Item = Free>) {
-        let mut len = self.len.load(Ordering::Relaxed);
-        for free in all {
-            // SAFETY: only this thread touches `items`.
-            if let Some(place) = unsafe { (*self.items.get()).get_mut(len) } {
-                *place = free;
-                len += 1;
-            }
-        }
-        // Last touch of the pool, as in `push`.
-        self.len.store(len, Ordering::Release);
     }
 }
 
@@ -489,8 +241,8 @@ mod tests {
         let out: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
         std::thread::spawn(move || drop(out)).join().unwrap();
         assert_eq!(pool.available(), 600);
-        // What lies in the other thread's stack is the price of having stacks; the rest can be had.
-        assert!(std::iter::from_fn(|| pool.alloc()).take(600 - STACK).count() == 600 - STACK);
+        // What lies in the other thread's stack, 256 at most, is the price of having stacks; the rest can be had.
+        assert!(std::iter::from_fn(|| pool.alloc()).take(600 - 256).count() == 600 - 256);
     }
 
     #[test]
