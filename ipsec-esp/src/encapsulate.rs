@@ -57,7 +57,10 @@ pub(crate) struct OutboundSa {
     /// Alignment of the trailer's end, less one.
     align_mask: u8,
     counter_iv: bool,
-    pub(crate) aead: bool,
+    /// Bytes under the integrity check besides the ciphertext.
+    authenticated_front: u8,
+    /// All ones where the ciphertext is under the integrity check, zero for an AEAD.
+    authenticated_mask: u32,
     pub(crate) esn: bool,
     /// May take the straight line: tunnel, IPv4 outside, no UDP.
     plain: bool,
@@ -81,7 +84,8 @@ impl OutboundSa {
             icv_len: suite.icv_len() as u8,
             align_mask: (suite.alignment() - 1) as u8,
             counter_iv: suite.cipher() != Cipher::AesCbc,
-            aead: suite.is_aead(),
+            authenticated_front: (esp::LEN + if suite.is_aead() { 0 } else { suite.iv_len() }) as u8,
+            authenticated_mask: if suite.is_aead() { 0 } else { u32::MAX },
             esn: params.esn,
             plain: params.udp_encap.is_none() && params.outer_version() == Some(IpVersion::V4),
             udp_checksum: params.udp_encap.is_some() && over_ipv6,
@@ -91,6 +95,12 @@ impl OutboundSa {
                 Mode::Transport { .. } => OuterHeader::None,
             },
         }
+    }
+
+    /// Bytes from the ESP header on that the integrity range has: header, IV and ciphertext, or for an AEAD the header.
+    #[inline(always)]
+    pub(crate) fn authenticated(&self, cipher_len: u32) -> u32 {
+        u32::from(self.authenticated_front) + (cipher_len & self.authenticated_mask)
     }
 
     /// Packets that were given a number.

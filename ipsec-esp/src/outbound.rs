@@ -135,11 +135,7 @@ impl Outbound {
     pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
         let count = done.len().min(output.room()).min(limit);
         let jobs = done.as_slice().get(..count).unwrap_or_default();
-        if jobs.iter().all(|job| job.status() == Status::Done && job.cookie() & UDP_CHECKSUM == 0) {
-            let bytes = jobs
-                .iter()
-                .map(|job| (job.source().packet_len() - job.source().l2_len()) as u64)
-                .sum::<u64>();
+        if let Some(bytes) = bytes_of_plain(jobs) {
             self.counters.ip_bytes_out += bytes;
             self.counters.sent.add(OutReason::Protected, count as u64);
             output.extend(done.drain_front(count).map(Job::into_packet));
@@ -177,6 +173,19 @@ impl Outbound {
     }
 }
 
+/// Bytes of IP packets in these jobs, when each is done and needs nothing more.
+#[inline(always)]
+fn bytes_of_plain(jobs: &[Job]) -> Option<u64> {
+    let mut bytes = 0;
+    for job in jobs {
+        if job.status() != Status::Done || job.cookie() & UDP_CHECKSUM != 0 {
+            return None;
+        }
+        bytes += (job.source().packet_len() - job.source().l2_len()) as u64;
+    }
+    Some(bytes)
+}
+
 /// The newest SA of a policy's list sends.
 fn newest_sa(_policy: u32, action: &Action) -> Option<u32> {
     match action {
@@ -203,16 +212,14 @@ fn protect(
 
 #[inline(always)]
 fn job_of(packet: Mbuf, sa: &OutboundSa, slot: u32, shape: &Shape) -> Job {
-    let cookie = u64::from(slot) | if sa.udp_checksum { UDP_CHECKSUM } else { 0 };
     let front = shape.esp_offset + esp::LEN as u16;
     let cipher_offset = front + u16::from(sa.iv_len);
-    let authenticated = if sa.aead { 0 } else { u32::from(sa.iv_len) + shape.cipher_len };
     let job = Job::new(packet, sa.session, Operation::Encrypt)
         .with_cipher(cipher_offset, shape.cipher_len)
-        .with_integrity(shape.esp_offset, esp::LEN as u32 + authenticated)
+        .with_integrity(shape.esp_offset, sa.authenticated(shape.cipher_len))
         .with_iv(front)
         .with_tag(u32::from(cipher_offset) + shape.cipher_len)
-        .with_cookie(cookie);
+        .with_cookie(u64::from(slot) | (u64::from(sa.udp_checksum) * UDP_CHECKSUM));
     if sa.esn { job.with_esn_high((shape.sequence >> 32) as u32) } else { job }
 }
 
