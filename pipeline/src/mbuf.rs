@@ -273,9 +273,9 @@ impl Mbuf {
     pub fn wrap(&mut self, keep: usize, front: usize, back: usize) -> Option<&mut [u8]> {
         let header = self.header_mut();
         let start = usize::from(header.data_offset).wrapping_sub(front);
-        let len = front + keep + back;
-        let fits =
-            front <= usize::from(header.data_offset) - HEADER_LEN && start + len <= usize::from(header.room);
+        let len = front.saturating_add(keep).saturating_add(back);
+        let fits = front <= usize::from(header.data_offset).saturating_sub(HEADER_LEN)
+            && len <= usize::from(header.room).saturating_sub(start);
         if header.segments > 1 || keep > usize::from(header.data_len) || !fits {
             return None;
         }

@@ -16,19 +16,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crypto_pmd::drivers::Null;
-use crypto_pmd::{Key, Placement, QueuePairConfig, Registry};
+use crypto_pmd::{Key, Placement, QueuePairConfig, Registry, SessionId};
 use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
+use ipsec_esp::inbound::Inbound;
 use ipsec_esp::outbound::Outbound;
-use ipsec_esp::sa::{Mode, SaParams};
+use ipsec_esp::sa::{Mode, SaParams, SaSlot};
 use ipsec_esp::selector::Selector;
 use ipsec_esp::spd::{Action, Direction, Policy};
-use ipsec_esp::stage::EspStage;
+use ipsec_esp::stage::{EspStage, Half};
 use ipsec_esp::suite::Suite;
 use pipeline::capture::Capture;
 use pipeline::lcore::{LcoreId, PollingCore};
 use pipeline::port::{NullTx, Replay};
-use pipeline::stage::{Forward, Stage};
+use pipeline::stage::{Chain, Forward, Stage};
 use pipeline::{Clock, Pool, PoolConfig};
 
 const PACKETS: usize = 1024;
@@ -48,14 +49,32 @@ fn main() {
         for suite in ["aes128gcm16", "aes128-sha1"] {
             for sas in [1, 16] {
                 let source = capture(size, sas);
-                let mut path = Some(path(&source, sas, suite));
-                report(&format!("outbound, {suite}, {sas} SAs and policies ({size} B)"), || {
-                    path.as_mut().unwrap().run()
-                });
-                path.take().unwrap().print_steps();
+                let about = format!("{suite}, {sas} SAs and policies ({size} B)");
+                let rig = Rig::new(sas, suite);
+                report_path(&format!("outbound, {about}"), &source, || (rig.pool(), rig.outbound()));
+                let rig = Rig::new(sas, suite);
+                let both = || (rig.pool(), Chain::new(rig.outbound(), rig.inbound()));
+                report_path(&format!("out and back in, {about}"), &source, both);
             }
         }
     }
+}
+
+/// Runs a case and prints its steps.
+fn report_path<S: Stage>(name: &str, source: &Arc<Capture>, make: impl FnOnce() -> (Pool, S)) {
+    let (pool, stage) = make();
+    let rx = Replay::new(Arc::clone(source), pool, PASSES);
+    let mut core = PollingCore::new(rx, stage, NullTx::default(), Clock::new(), 32).unwrap();
+    report(name, || {
+        core.rx.rewind(PASSES);
+        cycles(&mut core)
+    });
+    let mut costs = Vec::new();
+    core.stage.costs(&mut costs);
+    for cost in costs.into_iter().filter(|cost| cost.packets > 0) {
+        println!("    {:<54} {:>7} {:>7.1}", cost.name, "", cost.ticks as f64 / cost.packets as f64);
+    }
+    assert!(core.ledger().is_exact() && core.ledger().dropped.is_empty(), "{:?}", core.ledger());
 }
 
 /// Runs a case, unless the command line names others.
@@ -104,45 +123,56 @@ fn cycles<S: Stage>(core: &mut PollingCore<Replay, S, NullTx>) -> f64 {
     (end - start) as f64 / (PACKETS as u64 * PASSES) as f64
 }
 
-struct Path {
-    core: PollingCore<Replay, EspStage<Outbound>, NullTx>,
+/// SAs with their sessions on the null driver.
+struct Rig {
+    pool: Pool,
+    registry: Registry,
+    sas: Vec<(SaParams, SessionId)>,
 }
 
-impl Path {
-    fn run(&mut self) -> f64 {
-        self.core.rx.rewind(PASSES);
-        cycles(&mut self.core)
+impl Rig {
+    fn new(sas: usize, suite: &str) -> Self {
+        let registry = Registry::new();
+        registry.attach(Null::new()).unwrap();
+        let open = |number| {
+            let params = params(number, Suite::parse(suite).unwrap());
+            let session = registry.open(params.session_params(), Placement::Any).unwrap();
+            (params, session)
+        };
+        let sas = (0..sas as u32).map(open).collect();
+        Self { pool: Pool::new(PoolConfig::default()).unwrap(), registry, sas }
     }
 
-    fn print_steps(self) {
-        let mut costs = Vec::new();
-        self.core.stage.costs(&mut costs);
-        for cost in costs.into_iter().filter(|cost| cost.packets > 0) {
-            println!("    {:<54} {:>7} {:>7.1}", cost.name, "", cost.ticks as f64 / cost.packets as f64);
+    fn pool(&self) -> Pool {
+        self.pool.clone()
+    }
+
+    fn outbound(&self) -> EspStage<Outbound> {
+        let mut outbound = Outbound::new(Link::Ethernet, self.pool()).unwrap();
+        for (number, (params, session)) in self.sas.iter().enumerate() {
+            let slot = outbound.add_sa(params, *session);
+            outbound.spd_mut().add(policy(number, Direction::Outbound, slot)).unwrap();
         }
-        assert!(self.core.ledger().is_exact());
-        assert_eq!(self.core.ledger().dropped.len(), 0);
+        self.stage(outbound)
+    }
+
+    fn inbound(&self) -> EspStage<Inbound> {
+        let mut inbound = Inbound::new(Link::Ethernet).unwrap();
+        for (number, (params, session)) in self.sas.iter().enumerate() {
+            let slot = inbound.add_sa(params, *session).unwrap();
+            inbound.spd_mut().add(policy(number, Direction::Inbound, slot)).unwrap();
+        }
+        self.stage(inbound)
+    }
+
+    fn stage<H: Half>(&self, half: H) -> EspStage<H> {
+        EspStage::new(half, self.registry.dispatcher(&QueuePairConfig::default()).unwrap(), Clock::new())
     }
 }
 
-fn path(source: &Arc<Capture>, sas: usize, suite: &str) -> Path {
-    let pool = Pool::new(PoolConfig::default()).unwrap();
-    let registry = Registry::new();
-    registry.attach(Null::new()).unwrap();
-    let mut outbound = Outbound::new(Link::Ethernet, pool.clone()).unwrap();
-    for number in 0..sas {
-        add(&mut outbound, &registry, number, suite);
-    }
-    let dispatcher = registry.dispatcher(&QueuePairConfig::default()).unwrap();
-    let stage = EspStage::new(outbound, dispatcher, Clock::new());
-    let rx = Replay::new(Arc::clone(source), pool, PASSES);
-    Path { core: PollingCore::new(rx, stage, NullTx::default(), Clock::new(), 32).unwrap() }
-}
-
-fn add(outbound: &mut Outbound, registry: &Registry, number: usize, suite: &str) {
-    let suite = Suite::parse(suite).unwrap();
+fn params(number: u32, suite: Suite) -> SaParams {
     let params = SaParams {
-        spi: Spi(0x1000 + number as u32),
+        spi: Spi(0x1000 + number),
         suite,
         encryption_key: Key::new(&vec![7; suite.encryption_key_len()]),
         integrity_key: Key::new(&vec![9; suite.integrity_key_len()]),
@@ -152,15 +182,16 @@ fn add(outbound: &mut Outbound, registry: &Registry, number: usize, suite: &str)
         replay_window: 64,
         sequence: 1,
     };
-    params.check(false).unwrap();
-    let session = registry.open(params.session_params(), Placement::Any).unwrap();
-    let slot = outbound.add_sa(&params, session);
-    let policy = Policy {
-        direction: Direction::Outbound,
+    params.check(true).unwrap();
+    params
+}
+
+fn policy(number: usize, direction: Direction, slot: SaSlot) -> Policy {
+    let dst = format!("10.0.2.{number}/32");
+    Policy {
+        direction,
         priority: 100,
-        selector: Selector::parse("10.0.1.0/24", &format!("10.0.2.{number}/32"), "any", "any", "any")
-            .unwrap(),
+        selector: Selector::parse("10.0.1.0/24", &dst, "any", "any", "any").unwrap(),
         action: Action::Protect([slot].into_iter().collect()),
-    };
-    outbound.spd_mut().add(policy).unwrap();
+    }
 }

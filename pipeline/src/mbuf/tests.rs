@@ -26,6 +26,7 @@ fn wrapping_is_truncating_prepending_and_appending() {
     let (head, tail) = (packet.headroom(), packet.tailroom() + 7);
     assert!(packet.wrap(19, 0, 0).is_none(), "longer than it is");
     assert!(packet.wrap(11, head + 1, 0).is_none() && packet.wrap(11, 0, tail + 1).is_none());
+    assert!(packet.wrap(1, usize::MAX, 1).is_none() && packet.wrap(1, 0, usize::MAX).is_none());
     assert_eq!(packet.data(), b"headpayloadpadding");
     packet.wrap(11, 3, 2).unwrap()[..3].copy_from_slice(b"esp");
     assert_eq!((&packet.data()[..14], packet.packet_len()), (&b"espheadpayload"[..], 16));
