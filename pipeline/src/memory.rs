@@ -19,7 +19,7 @@ const HUGE_PAGE_BITS: u8 = 21;
 pub enum Backing {
     /// Pages from the pool that `vm.nr_hugepages` reserves.
     HugePages,
-    /// Ordinary pages that the kernel was asked to join into huge ones (`madvise`), and may.
+    /// Huge pages that the kernel made of ordinary ones when it was asked to (`madvise`).
     TransparentHugePages,
     /// Ordinary pages.
     Pages,
@@ -70,12 +70,15 @@ impl Region {
             return Self::over(map, len, Backing::HugePages);
         }
         let padded = len.checked_add(HUGE_PAGE).ok_or_else(too_large)?;
-        let map = MmapOptions::new().len(padded).map_anon()?;
-        let backing = match map.advise(Advice::HugePage) {
-            Ok(()) if transparent_huge_pages_enabled() => Backing::TransparentHugePages,
-            _ => Backing::Pages,
-        };
-        Self::over(map, len, backing)
+        let mut map = MmapOptions::new().len(padded).map_anon()?;
+        // Refused by a kernel without transparent huge pages; what came of it is looked at below.
+        drop(map.advise(Advice::HugePage));
+        let first = map.as_ptr().align_offset(HUGE_PAGE);
+        if let Some(byte) = map.get_mut(first) {
+            *byte = 0;
+        }
+        let is_huge = is_in_huge_page(map.as_ptr() as usize + first);
+        Self::over(map, len, if is_huge { Backing::TransparentHugePages } else { Backing::Pages })
     }
 
     fn over(mut map: MmapMut, len: usize, backing: Backing) -> io::Result<Self> {
@@ -121,9 +124,21 @@ impl Region {
     }
 }
 
-fn transparent_huge_pages_enabled() -> bool {
-    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
-        .is_ok_and(|choice| !choice.contains("[never]"))
+/// Whether the kernel has put huge pages behind the mapping that has this address, as far as it was touched.
+fn is_in_huge_page(address: usize) -> bool {
+    let Ok(mappings) = std::fs::read_to_string("/proc/self/smaps") else { return false };
+    let mut lines = mappings.lines().skip_while(|line| !is_head_of(line, address));
+    let size = lines.find_map(|line| line.strip_prefix("AnonHugePages:"));
+    size.is_some_and(|size| size.trim().trim_end_matches(" kB") != "0")
+}
+
+/// Whether a line of the list of mappings begins the one with this address.
+fn is_head_of(line: &str, address: usize) -> bool {
+    let Some((start, end)) = line.split_whitespace().next().and_then(|range| range.split_once('-')) else {
+        return false;
+    };
+    let number = |text| usize::from_str_radix(text, 16);
+    matches!((number(start), number(end)), (Ok(start), Ok(end)) if (start..end).contains(&address))
 }
 
 /// Asks the processor to bring the cache line of `value` closer; never faults, changes nothing.
@@ -152,6 +167,21 @@ mod tests {
         let region = Region::map(HUGE_PAGE + 1).unwrap();
         assert_eq!(region.len(), 2 * HUGE_PAGE);
         assert_eq!(region.start().as_ptr() as usize % HUGE_PAGE, 0);
+    }
+
+    #[test]
+    fn a_region_says_what_the_kernel_says() {
+        let region = Region::map(HUGE_PAGE).unwrap();
+        let shown = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let head = shown.lines().position(|line| is_head_of(line, region.start().as_ptr() as usize)).unwrap();
+        let about: Vec<_> =
+            shown.lines().skip(head).take_while(|line| !line.starts_with("VmFlags")).collect();
+        let kernel = |name: &str| about.iter().any(|line| line.starts_with(name) && !line.ends_with(" 0 kB"));
+        match region.backing() {
+            Backing::HugePages => assert!(kernel("Private_Hugetlb:"), "{about:?}"),
+            Backing::TransparentHugePages => assert!(kernel("AnonHugePages:"), "{about:?}"),
+            Backing::Pages => assert!(!kernel("AnonHugePages:") && !kernel("Private_Hugetlb:"), "{about:?}"),
+        }
     }
 
     #[test]

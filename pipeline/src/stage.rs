@@ -133,7 +133,7 @@ pub struct StageCost {
     pub packets: u64,
 }
 
-/// A stopwatch for steps that measures one burst in [`Sampler::EVERY`], because reading the clock at every step
+/// A stopwatch for steps that measures one burst in [`Sampler::EVERY`], the first among them, because reading the clock at every step
 /// of every burst would cost as much as a step.
 #[derive(Clone, Debug)]
 pub struct Sampler<const STEPS: usize> {
@@ -151,7 +151,7 @@ impl<const STEPS: usize> Sampler<STEPS> {
     #[must_use]
     pub fn new(clock: Clock, names: [&'static str; STEPS]) -> Self {
         let costs = names.map(|name| StageCost { name, ticks: 0, packets: 0 });
-        Self { clock, turn: 0, started: 0, costs }
+        Self { clock, turn: Self::EVERY - 1, started: 0, costs }
     }
 
     /// Begins a burst; true when this one is measured.

@@ -1,6 +1,7 @@
 //! How a program ends early: one clear line, and the exit code that scripts rely on.
 
 use std::fmt;
+use std::io::Write as _;
 
 /// Something the user gave is wrong: usage, configuration, input.
 pub const BAD_USAGE: u8 = 2;
@@ -31,6 +32,25 @@ impl Failure {
     pub fn not_yet(option: &str) -> Self {
         Self::usage(format_args!("{option} is not implemented yet; leave it out"))
     }
+}
+
+/// Prints to standard output. A reader that has gone away is no failure; a full device is.
+///
+/// # Errors
+/// What could not be written.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::usage(format_args!("standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line to standard error, if that can be done: there is nowhere left to complain.
+pub fn warn(line: impl fmt::Display) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
 /// Control characters, from a file's name say, must not break the line.

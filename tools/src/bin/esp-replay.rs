@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tools::failure::warn;
 use tools::replay::{Options, run};
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("error: {failure}");
+            warn(format_args!("error: {failure}"));
             ExitCode::from(failure.code)
         }
     }

@@ -7,11 +7,12 @@ use std::sync::atomic::AtomicBool;
 
 use ipsec_esp::counters::Counters;
 use ipsec_esp::drop_reason::OutReason;
-use ipsec_esp::flow_key::FlowKey;
+use ipsec_esp::flow_key::{FlowKey, Part};
+use ipsec_esp::sa::{Mode, SaSlot};
 use ipsec_esp::spd::{Action, Spd};
 
 use crate::config::{Config, SaConfig};
-use crate::failure::Failure;
+use crate::failure::{Failure, print};
 
 use super::run::Runner;
 use super::verify::Sink;
@@ -39,8 +40,7 @@ pub(super) fn explain(runner: &Runner<'_>, number: u32) -> Result<(), Failure> {
         tell_frame(runner, packet.data, &mut story);
         tell_path(runner, index, &mut story)?;
     }
-    story.iter().for_each(|line| println!("{line}"));
-    Ok(())
+    print(&story.join("\n"))
 }
 
 fn tell_frame(runner: &Runner<'_>, frame: &[u8], story: &mut Vec<String>) {
@@ -54,12 +54,31 @@ fn tell_frame(runner: &Runner<'_>, frame: &[u8], story: &mut Vec<String>) {
         Some(Ok(flow)) => {
             let padding = frame.len() - usize::from(network.l2_len) - flow.total_len as usize;
             story.push(format!(
-                "{} bytes of link header, IP packet of {} bytes, {padding} bytes of link padding: {} ({:?})",
-                network.l2_len, flow.total_len, flow.key, flow.part
+                "{} bytes of link header, IP packet of {} bytes, {padding} bytes of link padding: {}, {}",
+                network.l2_len,
+                flow.total_len,
+                flow.key,
+                part_in_words(flow.part)
             ));
         }
         Some(Err(error)) => story.push(format!("IP headers cannot be read: {error}")),
         None => {}
+    }
+}
+
+fn part_in_words(part: Part) -> &'static str {
+    match part {
+        Part::Whole => "a whole packet",
+        Part::First => "a first fragment",
+        Part::Later => "a later fragment, whose ports cannot be seen",
+    }
+}
+
+fn mode_in_words(mode: Mode) -> String {
+    match mode {
+        Mode::Tunnel { src, dst } => format!("tunnel {src} > {dst}"),
+        Mode::Transport { destination: Some(destination) } => format!("transport to {destination}"),
+        Mode::Transport { destination: None } => "transport".to_owned(),
     }
 }
 
@@ -95,8 +114,15 @@ struct Snapshot {
 struct Half {
     counters: Counters,
     spd: Spd,
-    /// Packets that each SA had, by its place in the direction's table.
-    sas: Vec<u64>,
+    /// What each SA had seen, by its place in the direction's table.
+    sas: Vec<Seen>,
+}
+
+/// Packets of an SA, and its last number: sent, or the highest received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    packets: u64,
+    number: u64,
 }
 
 impl Snapshot {
@@ -104,12 +130,18 @@ impl Snapshot {
         let outbound = path.outbound().map(|half| Half {
             counters: half.counters().clone(),
             spd: half.spd().clone(),
-            sas: totals(|slot| half.sa_totals(slot)),
+            sas: seen(|slot| {
+                let (packets, _) = half.sa_totals(slot)?;
+                Some(Seen { packets, number: half.next_sequence(slot).map_or(u64::MAX, |next| next - 1) })
+            }),
         });
         let inbound = path.inbound().map(|half| Half {
             counters: half.counters().clone(),
             spd: half.spd().clone(),
-            sas: totals(|slot| half.sa_totals(slot)),
+            sas: seen(|slot| {
+                let (packets, _) = half.sa_totals(slot)?;
+                Some(Seen { packets, number: half.highest_sequence(slot)? })
+            }),
         });
         Self { outbound, inbound }
     }
@@ -127,8 +159,8 @@ impl Snapshot {
     }
 }
 
-fn totals(total: impl Fn(ipsec_esp::sa::SaSlot) -> Option<(u64, u64)>) -> Vec<u64> {
-    (0..).map_while(|slot| total(ipsec_esp::sa::SaSlot(slot))).map(|(packets, _)| packets).collect()
+fn seen(of: impl Fn(SaSlot) -> Option<Seen>) -> Vec<Seen> {
+    (0..).map_while(|slot| of(SaSlot(slot))).collect()
 }
 
 impl Half {
@@ -166,13 +198,14 @@ impl Half {
         story: &mut Vec<String>,
     ) {
         for (place, (now, before)) in self.sas.iter().zip(&then.sas).enumerate() {
-            if now > before
+            if now != before
                 && let Some(sa) = sa_of(config, direction, place)
             {
-                let params = &sa.params;
+                let (params, mode) = (&sa.params, mode_in_words(sa.params.mode));
+                let Seen { packets, number } = now;
                 story.push(format!(
-                    "  SA {}: SPI {}, {}, {:?}, packet {now} of this SA",
-                    sa.name, params.spi, params.suite, params.mode
+                    "  SA {}: SPI {}, {}, {mode}, packet {packets} of this SA, sequence number {number}",
+                    sa.name, params.spi, params.suite
                 ));
             }
         }

@@ -19,7 +19,7 @@ use ipsec_esp::header::link::Link;
 use pipeline::lcore::LcoreId;
 
 use crate::config::{Config, ReplayDirection};
-use crate::failure::Failure;
+use crate::failure::{Failure, warn};
 
 /// Everything went as asked.
 const DONE: u8 = 0;
@@ -57,7 +57,7 @@ fn read_config(options: &Options) -> Result<Config, Failure> {
         Direction::Roundtrip => ReplayDirection::Roundtrip,
     };
     config.check_for(direction).map_err(Failure::usage)?;
-    config.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    config.notes.iter().for_each(|note| warn(format_args!("note: {note}")));
     match options.direction {
         Direction::Roundtrip => config.mirrored().map_err(Failure::usage),
         Direction::Outbound | Direction::Inbound => Ok(config),

@@ -73,16 +73,21 @@ pub struct Options {
     pub html: Option<PathBuf>,
 }
 
+/// Lines of at most 80 columns, so that no terminal breaks a command.
 const EXAMPLES: &str = "\
 Examples:
-  esp-replay                                       the bundled capture, out and back
-  esp-replay web.pcap --config east.toml --direction outbound --out web-esp.pcap
-  esp-replay web-esp.pcap --config west.toml --direction inbound --out web-again.pcap
-  esp-replay --driver null --generate 64 --duration 2      what the path costs without the cipher
-  esp-replay web.pcap --explain 7                  what happens to the seventh packet
+  esp-replay                    the bundled capture, out and back
+  esp-replay a.pcap --config east.toml --direction outbound --out esp.pcap
+  esp-replay esp.pcap --config west.toml --direction inbound --out b.pcap
+  esp-replay --repeat 1000      the same packets from memory, timed
+  esp-replay --driver null --generate 64 --duration 2    without the cipher
+  esp-replay a.pcap --explain 7    what happens to the seventh packet, and why
 
-Exit codes: 0 done; 1 not verified, or an inbound packet failed; 2 bad usage, configuration or input;
-3 the machine lacks what was asked for.";
+Exit codes:
+  0  done
+  1  not verified, or an inbound packet failed
+  2  bad usage, configuration or input
+  3  the machine lacks what was asked for";
 
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -167,7 +172,8 @@ impl Options {
         known(self.offload.as_deref(), "--offload", "lookaside", &["inline-crypto", "inline-protocol"])?;
         known(Some(&self.layout), "--layout", "run-to-completion", &["pipelined"])?;
         if self.rate != "max" {
-            let a_rate = self.rate == "recorded" || self.rate.parse::<f64>().is_ok();
+            let number = self.rate.parse::<f64>().is_ok_and(|rate| rate.is_finite() && rate > 0.0);
+            let a_rate = self.rate == "recorded" || number;
             let refused = || Failure::not_yet(&format!("--rate {}", self.rate));
             let wrong = || Failure::usage(format_args!("--rate {} is no rate; use max", self.rate));
             return Err(if a_rate { refused() } else { wrong() });

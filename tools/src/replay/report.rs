@@ -13,7 +13,7 @@ use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 use pipeline::stats::Named;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, print};
 
 use super::options::{Direction, DriverName, Options};
 use super::run::{Outcome, Runner};
@@ -143,13 +143,9 @@ impl Report {
             Some(path) => {
                 let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
                 self.write_json(BufWriter::new(file), path)?;
-                self.print(outcome);
-                Ok(())
+                self.print(outcome)
             }
-            None => {
-                self.print(outcome);
-                Ok(())
-            }
+            None => self.print(outcome),
         }
     }
 
@@ -161,30 +157,29 @@ impl Report {
             .map_err(|error| cannot_write(path, &error))
     }
 
-    /// One screen. A closed pipe is no failure.
-    fn print(&self, outcome: &Outcome) {
+    /// One screen.
+    fn print(&self, outcome: &Outcome) -> Result<(), Failure> {
+        let core = self.cores.first().map_or("not pinned".to_owned(), ToString::to_string);
         let mut text = format!(
-            "{} · {} · driver {} ({}) · core {} · burst {} · {}\n",
+            "{} · {}\ndriver {} ({}) · core {core} · burst {} · {}\n{}\n",
             self.capture,
             self.direction,
             self.driver,
             self.level,
-            self.cores.first().map_or("not pinned".to_owned(), ToString::to_string),
             self.burst,
             self.memory,
+            self.table(),
         );
-        text += &format!("{}\n", self.table());
-        let verdict = match (self.verified, &outcome.complaint) {
+        text += &match (self.verified, &outcome.complaint) {
             (Some(true), _) => "verified: every packet came through as it must".to_owned(),
             (_, Some(complaint)) => format!("NOT verified: {complaint}"),
             (Some(false), None) => "NOT verified".to_owned(),
             (None, None) => "not verified: nothing to compare with".to_owned(),
         };
-        text += &verdict;
         if outcome.exhausted {
             text += "\nan SA has sent its last sequence number; the rest was dropped";
         }
-        drop(writeln!(std::io::stdout().lock(), "{text}"));
+        print(&text)
     }
 
     fn table(&self) -> Table {

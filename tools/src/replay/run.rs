@@ -12,9 +12,9 @@ use ipsec_esp::header::link::Link;
 use pipeline::capture::CaptureWriter;
 use pipeline::lcore::{CoreCounters, PollingCore};
 use pipeline::memory::Backing;
-use pipeline::port::{CaptureTx, Replay};
+use pipeline::port::{CaptureTx, Replay, ReplayDrop};
 use pipeline::stage::{Stage as _, StageCost};
-use pipeline::{Clock, Ledger, Pool, PoolConfig};
+use pipeline::{Clock, Ledger, Pool, PoolConfig, Reason as _};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -23,6 +23,14 @@ use super::options::{Direction, DriverName, Options};
 use super::path::{Parts, Path};
 use super::source::Source;
 use super::verify::{Comparison, Sink};
+
+/// Packets that the outbound half rightly drops, so that they are not due back on a round trip.
+const NOT_DUE: [DropReason; 4] = [
+    DropReason::PolicyDiscard,
+    DropReason::NoPolicy,
+    DropReason::MalformedHeader,
+    DropReason::FragmentInTransport,
+];
 
 /// How long a stretch of passes is, between looks at the time and the progress bar.
 const STRETCH: Duration = Duration::from_millis(20);
@@ -176,12 +184,9 @@ impl<'a> Runner<'a> {
         let (first, last) = core.stage.counters();
         match core.tx.comparison() {
             Some(comparison) => {
-                // What the outbound half dropped by policy, or could not read, was not due back.
-                let crypto =
-                    first.dropped.count(DropReason::CryptoFailed) + first.dropped.count(DropReason::NoBuffer);
-                let at_port =
-                    ledger.dropped.values().sum::<u64>() - first.dropped.total() - last.dropped.total();
-                comparison.complaint(ledger.received - at_port - first.dropped.total() + crypto)
+                let cut_short = ledger.dropped.get(ReplayDrop::CaptureTruncated.name()).copied().unwrap_or(0);
+                let not_due: u64 = NOT_DUE.iter().map(|&reason| first.dropped.count(reason)).sum();
+                comparison.complaint(ledger.received.saturating_sub(cut_short + not_due))
             }
             None => {
                 let failed = last.dropped.total();
@@ -197,7 +202,7 @@ impl<'a> Runner<'a> {
         let start = Instant::now();
         let mut left = self.options.repeat.unwrap_or(u64::MAX);
         let mut stretch = 1;
-        while left > 0 && !self.is_over(start) && !is_exhausted(&mut core) {
+        while left > 0 {
             let passes = if self.options.direction == Direction::Inbound { 1 } else { stretch.min(left) };
             if let Some(inbound) =
                 core.stage.inbound().filter(|_| self.options.direction == Direction::Inbound)
@@ -210,6 +215,9 @@ impl<'a> Runner<'a> {
             left -= passes;
             stretch = next_stretch(passes, began.elapsed());
             self.show(&bar, start, left);
+            if self.is_over(start) || is_exhausted(&mut core) {
+                break;
+            }
         }
         bar.finish_and_clear();
         let mut outcome = outcome_of(&core);
