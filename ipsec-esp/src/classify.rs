@@ -229,11 +229,13 @@ impl Found {
 }
 
 /// What a packet's link header says, or `None` where the packet ends within it. An error where it goes on in a later
-/// segment: nobody looked, so it may well be IP, and must not pass as something that no policy speaks of.
+/// segment, or behind more tags than are followed: nobody looked, so it may well be IP, and must not pass as something
+/// that no policy speaks of.
 #[inline(always)]
 pub(crate) fn network_of(link: Link, packet: &Mbuf) -> Result<Option<Network>, HeaderError> {
     let data = packet.data();
     match link.parse(data) {
+        Some(network) if link.hides_payload(data, network) => Err(HeaderError::TooManyExtensions),
         Some(network) if network.version.is_some() || !data.is_empty() => Ok(Some(network)),
         _ if packet.is_chained() => Err(HeaderError::Truncated),
         network => Ok(network),

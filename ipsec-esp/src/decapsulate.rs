@@ -44,7 +44,6 @@ pub(crate) struct InboundSa {
     pub(crate) bytes: u64,
     /// Destination that packets must have.
     pub(crate) destination: Option<IpAddr>,
-    window: u32,
     sequence: u64,
 }
 
@@ -65,16 +64,13 @@ impl InboundSa {
             packets: 0,
             bytes: 0,
             destination: params.destination(),
-            window: params.replay_window,
             sequence: params.sequence,
         })
     }
 
     /// Forgets which numbers were received, as for a new SA.
     pub(crate) fn reset_window(&mut self) {
-        if let Ok(fresh) = ReplayWindow::new(self.window, self.sequence) {
-            self.replay = fresh;
-        }
+        self.replay.restart(self.sequence);
     }
 }
 

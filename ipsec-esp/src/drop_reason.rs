@@ -61,6 +61,9 @@ reasons! {
         NoBuffer = "no_buffer",
         /// A fragment met a transport-mode SA (RFC 4303 section 3.3.4).
         FragmentInTransport = "fragment_in_transport",
+        /// Transport mode cannot carry a packet without a payload protocol: its receiver would take it for a dummy
+        /// (RFC 4303 section 2.6).
+        NoNextHeader = "no_next_header",
         /// An ESP packet arrived as a fragment and was not reassembled (RFC 4303 section 3.4.1).
         OuterFragment = "outer_fragment",
         /// Too short for an ESP header, IV, trailer and ICV.
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn counters_can_be_sized_by_the_count() {
-        assert_eq!(DropReason::COUNT, 23);
+        assert_eq!(DropReason::COUNT, 24);
         assert_eq!(AbsorbReason::COUNT, 2);
         assert_eq!(OutReason::COUNT, 5);
     }

@@ -264,6 +264,9 @@ impl OutboundSa {
         let (l2_len, total_len) = (packet.l2_len(), found.total_len as usize);
         let ip = packet.data().get(l2_len..).ok_or(DropReason::MalformedHeader)?;
         let point = Insertion::of(&found.key, ip, total_len).ok_or(DropReason::MalformedHeader)?;
+        if point.next_header == protocol::NO_NEXT_HEADER {
+            return Err(DropReason::NoNextHeader);
+        }
         let front = usize::from(self.front_len);
         packet.truncate(l2_len + total_len);
         let longest = if point.is_v4 { MAX_LEN } else { MAX_LEN_V6 };

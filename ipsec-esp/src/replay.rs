@@ -145,16 +145,23 @@ impl ReplayWindow {
         Ok(())
     }
 
-    /// A window in which everything up to `highest` was seen.
-    fn after(window: u32, highest: u64) -> Self {
-        let mut blocks = Blocks::for_window(window);
-        let ring = blocks.as_mut_slice();
+    /// Forgets what was received, as for a new SA whose next number is `next`; the bitmap stays where it is.
+    pub fn restart(&mut self, next: u64) {
+        self.highest = next.saturating_sub(1);
+        let ring = self.blocks.as_mut_slice();
         ring.fill(u64::MAX);
-        let place = Place::of(highest, ring);
+        let place = Place::of(self.highest, ring);
         if let Some(block) = ring.get_mut(place.block) {
             *block = place.bit | (place.bit - 1);
         }
-        Self { highest, window, blocks }
+    }
+
+    /// A window in which everything up to `highest` was seen.
+    fn after(window: u32, highest: u64) -> Self {
+        let mut fresh = Self { highest, window, blocks: Blocks::for_window(window) };
+        fresh.restart(highest.saturating_add(1));
+        fresh.highest = highest;
+        fresh
     }
 
     /// Moves the top to a higher number: clears the blocks that are entered, each once at most.

@@ -172,17 +172,40 @@ impl Spd {
     ///
     /// [`SpdError`], with nothing changed.
     pub fn add(&mut self, policy: Policy) -> Result<PolicyId, SpdError> {
+        let rule = self.admit(policy)?;
+        let (id, at) = (rule.id, self.rules.partition_point(|other| other.priority <= rule.priority));
+        self.rules.insert(at, rule);
+        Ok(id)
+    }
+
+    /// Adds many policies as [`Spd::add`] would one after the other, and puts them in order once.
+    ///
+    /// # Errors
+    ///
+    /// [`SpdError`] for the first that is not taken; those before it were added.
+    pub fn load(&mut self, policies: impl IntoIterator<Item = Policy>) -> Result<(), SpdError> {
+        let outcome = policies.into_iter().try_for_each(|policy| {
+            let rule = self.admit(policy)?;
+            self.rules.push(rule);
+            Ok(())
+        });
+        // Stable: equal priorities keep the order in which they came.
+        self.rules.sort_by_key(|rule| rule.priority);
+        outcome
+    }
+
+    /// Checks a policy, gives it an id and keeps it.
+    fn admit(&mut self, policy: Policy) -> Result<Rule, SpdError> {
         if policy.direction != self.direction {
             return Err(SpdError::WrongDirection { policy: policy.direction, database: self.direction });
         }
         check_action(&policy.action)?;
         let id = PolicyId(self.next_id);
         self.next_id = self.next_id.checked_add(1).ok_or(SpdError::NoIdLeft)?;
-        let at = self.rules.partition_point(|rule| rule.priority <= policy.priority);
-        self.rules.insert(at, Rule { priority: policy.priority, id, selector: policy.selector });
+        let rule = Rule { priority: policy.priority, id, selector: policy.selector };
         self.policies.insert(id, policy);
         self.epoch += 1;
-        Ok(id)
+        Ok(rule)
     }
 
     /// Takes a policy out and gives it back.
@@ -220,6 +243,28 @@ fn check_action(action: &Action) -> Result<(), SpdError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loading_many_is_adding_one_after_the_other() {
+        let policy = |number: u32| Policy {
+            direction: Direction::Outbound,
+            priority: number * 7 % 5,
+            selector: Selector::ANY,
+            action: if number.is_multiple_of(2) { Action::Bypass } else { Action::Discard },
+        };
+        let (mut loaded, mut added) = (Spd::new(Direction::Outbound), Spd::new(Direction::Outbound));
+        for spd in [&mut loaded, &mut added] {
+            spd.add(policy(100)).unwrap();
+        }
+        loaded.load((0..40).map(policy)).unwrap();
+        for number in 0..40 {
+            added.add(policy(number)).unwrap();
+        }
+        assert!(loaded.iter().eq(added.iter()));
+        assert_eq!(loaded.epoch(), added.epoch());
+        let wrong = Policy { direction: Direction::Inbound, ..policy(1) };
+        assert!(loaded.load([wrong]).is_err());
+    }
     use crate::flow_key::{Upper, V4Key};
 
     fn policy(priority: u32, src: &str, action: Action) -> Policy {

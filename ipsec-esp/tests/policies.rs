@@ -159,6 +159,29 @@ fn a_fragment_goes_into_a_tunnel_whole_and_never_into_transport() {
 }
 
 #[test]
+fn a_packet_without_a_payload_protocol_goes_by_tunnel_and_never_by_transport() {
+    const NO_NEXT_HEADER: u8 = 59;
+    let empty = V6::between(A6, B6, NO_NEXT_HEADER).packet(&[]);
+    let mut transport = Rig::new(Link::Raw, &sa_of("aes128gcm16", TRANSPORT));
+    assert_eq!(transport.seal(&empty), Fate::Dropped("no_next_header"));
+    let mut tunnel = Rig::new(Link::Raw, &sa_of("aes128gcm16", tunnel4()));
+    let sealed = tunnel.sealed(&empty);
+    assert_eq!(tunnel.open(&sealed), Fate::Out("decrypted", empty));
+}
+
+#[test]
+fn what_hides_behind_too_many_tags_is_not_let_out_unasked() {
+    let ip = V4::between(A4, B4, UDP).packet(&udp(1, 2, b"secret"));
+    let mut frame = vec![2; 12];
+    frame.extend([0x81, 0, 0, 1].repeat(3));
+    frame.extend([0x08, 0x00]);
+    frame.extend(ip);
+    let mut rig = Rig::new(Link::Ethernet, &sa_of("aes128gcm16", tunnel4()));
+    assert_eq!(rig.seal(&frame), Fate::Dropped("malformed_header"));
+    assert_eq!(rig.open(&frame), Fate::Dropped("malformed_header"));
+}
+
+#[test]
 fn an_atomic_fragment_is_a_whole_packet() {
     let packet =
         V6 { extensions: vec![frames::fragment(0, false)], ..V6::default() }.packet(&udp(1, 2, b"all of it"));

@@ -49,10 +49,12 @@ pub struct CoreCounters {
     pub idle: u64,
     /// Turns in which packets waited for room downstream.
     pub stalled: u64,
-    /// Tick of the first burst received; 0 before it.
+    /// Tick of the first burst received in the last run; 0 before it.
     pub first_rx: Tick,
     /// Tick after the last burst handed to the tx port.
     pub last_tx: Tick,
+    /// Ticks from the first receive to the last hand-over, summed over the runs; what is done between runs is not in.
+    pub active: Tick,
 }
 
 /// Why [`PollingCore::run`] came back.
@@ -113,6 +115,16 @@ impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
 
     /// Polls until the input ends or `stop` is set. Can be called again, for instance after rewinding the port.
     pub fn run(&mut self, stop: &AtomicBool) -> Ended {
+        self.counters.first_rx = 0;
+        let ended = self.poll_until(stop);
+        let CoreCounters { first_rx, last_tx, .. } = self.counters;
+        if first_rx != 0 {
+            self.counters.active += last_tx.saturating_sub(first_rx);
+        }
+        ended
+    }
+
+    fn poll_until(&mut self, stop: &AtomicBool) -> Ended {
         let mut ended = false;
         let mut quiet = 0;
         let mut now = self.clock.tick();

@@ -27,6 +27,16 @@ impl Failure {
         Self { code: MACHINE_LACKS, message: one_line(&what.to_string()) }
     }
 
+    /// What is wrong with the options, in one line.
+    #[must_use]
+    pub fn of_options(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let ends = ["\n\nUsage:", "\n\nFor more information"];
+        let about = ends.iter().fold(text.as_str(), |text, end| text.split(end).next().unwrap_or_default());
+        let words: Vec<_> = about.trim_start_matches("error:").split_whitespace().collect();
+        Self::usage(format_args!("{}; --help shows the options", words.join(" ")))
+    }
+
     /// An option that exists and is not built yet.
     #[must_use]
     pub fn not_yet(option: &str) -> Self {

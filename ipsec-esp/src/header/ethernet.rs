@@ -39,8 +39,9 @@ fn type_at(frame: &[u8], offset: u8) -> Option<u16> {
     frame.get(usize::from(offset)..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-/// 802.1Q, 802.1ad, and the number that older switches use for an outer tag.
-const fn is_tag(ethertype: u16) -> bool {
+/// Whether an EtherType is that of a VLAN tag: 802.1Q, 802.1ad, and the number that older switches use for an outer one.
+#[must_use]
+pub const fn is_tag(ethertype: u16) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }
 

@@ -87,6 +87,15 @@ impl Link {
         }
     }
 
+    /// Whether a frame with this header, which was not found to be IP, may hold IP all the same: behind more tags than
+    /// are followed.
+    #[must_use]
+    pub fn hides_payload(self, frame: &[u8], network: Network) -> bool {
+        let field = usize::from(network.l2_len).checked_sub(2);
+        let ethertype = field.and_then(|at| word(frame, at));
+        self == Self::Ethernet && network.version.is_none() && ethertype.is_some_and(ethernet::is_tag)
+    }
+
     #[inline(never)]
     fn parse_other(self, frame: &[u8]) -> Option<Network> {
         let (l2_len, version) = match self {
@@ -232,6 +241,19 @@ mod tests {
         assert_eq!(Link::Raw.parse(&[0x45]), Some(Network { l2_len: 0, version: Some(IpVersion::V4) }));
         assert_eq!(Link::Raw.parse(&[0x60]), Some(Network { l2_len: 0, version: Some(IpVersion::V6) }));
         assert_eq!(Link::Raw.parse(&[0x15]), Some(Network { l2_len: 0, version: None }));
+    }
+
+    #[test]
+    fn more_tags_than_are_followed_hide_what_is_behind_them() {
+        let mut frame = [0; 40];
+        for at in [12, 16, 20] {
+            frame[at..at + 2].copy_from_slice(&[0x81, 0x00]);
+        }
+        let network = Link::Ethernet.parse(&frame).unwrap();
+        assert!(Link::Ethernet.hides_payload(&frame, network));
+        frame[20] = 0x08;
+        let network = Link::Ethernet.parse(&frame).unwrap();
+        assert!(!Link::Ethernet.hides_payload(&frame, network));
     }
 
     #[test]

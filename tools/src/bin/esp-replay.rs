@@ -3,15 +3,22 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tools::failure::warn;
+use tools::failure::{Failure, warn};
 use tools::replay::{Options, run};
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) if error.use_stderr() => return fail(&Failure::of_options(&error)),
+        Err(help) => help.exit(),
+    };
+    match run(&options) {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            warn(format_args!("error: {failure}"));
-            ExitCode::from(failure.code)
-        }
+        Err(failure) => fail(&failure),
     }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    warn(format_args!("error: {failure}"));
+    ExitCode::from(failure.code)
 }

@@ -3,6 +3,7 @@
 mod explain;
 mod options;
 mod path;
+mod places;
 mod report;
 mod run;
 mod source;
@@ -32,7 +33,7 @@ const NOT_VERIFIED: u8 = 1;
 /// Bad usage, configuration or input, or a machine that lacks something; nothing was replayed then.
 pub fn run(options: &Options) -> Result<u8, Failure> {
     options.check()?;
-    report::check_places(options)?;
+    places::check(options)?;
     let source = Source::of(options)?;
     let link = Link::try_from(source.capture.link_type())
         .map_err(|error| Failure::usage(format_args!("{}: {error}", source.name)))?;

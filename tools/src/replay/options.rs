@@ -60,7 +60,8 @@ pub struct Options {
     #[arg(long, value_name = "RATE", default_value = "max")]
     pub rate: String,
     /// Say what happens to packet N (from 1, as Wireshark counts) and why.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+          conflicts_with_all = ["out", "json", "histogram", "repeat", "duration"])]
     pub explain: Option<u32>,
     /// Write the report as JSON; "-" for standard output instead of the table.
     #[arg(long, value_name = "FILE")]

@@ -125,7 +125,8 @@ impl Parts<'_> {
         direction: spd::Direction,
         slots: &[Option<SaSlot>],
     ) -> Result<(), Failure> {
-        for policy in self.config.policies.iter().filter(|policy| policy.direction == direction) {
+        let policies = self.config.policies.iter().filter(|policy| policy.direction == direction);
+        spd.load(policies.map(|policy| {
             let action = match &policy.action {
                 PolicyAction::Protect(sas) => {
                     Action::Protect(sas.iter().filter_map(|&sa| slots.get(sa).copied().flatten()).collect())
@@ -133,10 +134,9 @@ impl Parts<'_> {
                 PolicyAction::Bypass => Action::Bypass,
                 PolicyAction::Discard => Action::Discard,
             };
-            let policy = Policy { direction, priority: policy.priority, selector: policy.selector, action };
-            spd.add(policy).map_err(Failure::usage)?;
-        }
-        Ok(())
+            Policy { direction, priority: policy.priority, selector: policy.selector, action }
+        }))
+        .map_err(Failure::usage)
     }
 }
 

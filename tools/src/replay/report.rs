@@ -171,7 +171,7 @@ impl Report {
             self.table(),
         );
         text += &match (self.verified, &outcome.complaint) {
-            (Some(true), _) => "verified: every packet came through as it must".to_owned(),
+            (Some(true), _) => "verified: every packet that was due came through as it must".to_owned(),
             (_, Some(complaint)) => format!("NOT verified: {complaint}"),
             (Some(false), None) => "NOT verified".to_owned(),
             (None, None) => "not verified: nothing to compare with".to_owned(),
@@ -277,27 +277,6 @@ impl Stage {
 
 fn per_second(count: f64, seconds: f64) -> f64 {
     if seconds > 0.0 { count / seconds } else { 0.0 }
-}
-
-/// Checks, before anything runs, that the folders of the output files are there.
-///
-/// # Errors
-/// A folder that is not.
-pub(super) fn check_places(options: &Options) -> Result<(), Failure> {
-    let wanted = [&options.out, &options.json, &options.histogram];
-    wanted.into_iter().flatten().filter(|path| path.as_os_str() != "-").try_for_each(|path| check_place(path))
-}
-
-fn check_place(path: &Path) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let refuse = |what: &str| Err(Failure::usage(format_args!("{}: {what}", path.display())));
-    if !folder.is_dir() {
-        return refuse("its folder does not exist; make the folder first");
-    }
-    if path.is_dir() {
-        return refuse("is a folder; name a file");
-    }
-    Ok(())
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {

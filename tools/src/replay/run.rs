@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
+use ipsec_esp::counters::Counters;
 use ipsec_esp::drop_reason::DropReason;
 use ipsec_esp::header::link::Link;
 use pipeline::capture::CaptureWriter;
@@ -25,12 +26,17 @@ use super::source::Source;
 use super::verify::{Comparison, Sink};
 
 /// Packets that the outbound half rightly drops, so that they are not due back on a round trip.
-const NOT_DUE: [DropReason; 4] = [
+const NOT_DUE: [DropReason; 5] = [
     DropReason::PolicyDiscard,
     DropReason::NoPolicy,
     DropReason::MalformedHeader,
     DropReason::FragmentInTransport,
+    DropReason::NoNextHeader,
 ];
+
+/// Losses that are the fault of no packet and no policy.
+const FAILED_INSIDE: [DropReason; 3] =
+    [DropReason::NoBuffer, DropReason::CryptoFailed, DropReason::CryptoIndeterminate];
 
 /// How long a stretch of passes is, between looks at the time and the progress bar.
 const STRETCH: Duration = Duration::from_millis(20);
@@ -60,7 +66,7 @@ pub struct Outcome {
     pub ledger: Ledger,
     /// Bytes of IP packets that went in, and that came out.
     pub ip_bytes: (u64, u64),
-    /// From the first receive to the last hand-over.
+    /// From the first receive to the last hand-over of a run of passes, summed over the runs.
     pub seconds: f64,
     /// Latencies in nanoseconds.
     pub latency: Histogram<u64>,
@@ -80,7 +86,11 @@ impl Outcome {
     /// Whether a script may go on.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.verified != Some(false) && self.ledger.held == 0 && !self.exhausted && self.ledger.is_exact()
+        self.verified != Some(false)
+            && self.complaint.is_none()
+            && self.ledger.held == 0
+            && !self.exhausted
+            && self.ledger.is_exact()
     }
 }
 
@@ -122,15 +132,20 @@ impl<'a> Runner<'a> {
         core.run(&AtomicBool::new(false));
         let complaint = self.complaint(&core);
         let verified = self.can_verify().then_some(complaint.is_none());
-        let timed = self.options.repeat.is_some() || self.options.duration.is_some();
-        let mut outcome = match timed && complaint.is_none() {
-            true => self.timed()?,
-            false => outcome_of(&core),
-        };
+        let mut outcome = outcome_of(&core);
+        // What was written is whole before the timed passes begin, however those end.
         core.tx.finish().map_err(Failure::usage)?;
-        let later = outcome.complaint.take();
-        outcome.verified = verified.map(|good| good && later.is_none());
-        outcome.complaint = complaint.or(later);
+        let timed = self.options.repeat.is_some() || self.options.duration.is_some();
+        let complaint = match complaint {
+            None if timed => {
+                outcome = self.timed()?;
+                outcome.complaint.take()
+            }
+            Some(complaint) if timed => Some(format!("{complaint}; the timed passes were left out")),
+            complaint => complaint,
+        };
+        outcome.verified = verified.map(|_| complaint.is_none());
+        outcome.complaint = complaint;
         Ok(outcome)
     }
 
@@ -177,11 +192,14 @@ impl<'a> Runner<'a> {
 
     /// What is wrong with a pass, where that can be said.
     fn complaint(&self, core: &Core) -> Option<String> {
+        let (first, last) = core.stage.counters();
+        if let Some(failed) = failed_inside(first) {
+            return Some(failed);
+        }
         if !self.can_verify() {
             return None;
         }
         let ledger = core.ledger();
-        let (first, last) = core.stage.counters();
         match core.tx.comparison() {
             Some(comparison) => {
                 let cut_short = ledger.dropped.get(ReplayDrop::CaptureTruncated.name()).copied().unwrap_or(0);
@@ -227,11 +245,11 @@ impl<'a> Runner<'a> {
 
     /// Timed passes are not compared, but what fails in them counts.
     fn timed_complaint(&self, core: &Core) -> Option<String> {
-        let failed = match self.can_verify() {
-            true => core.stage.counters().1.dropped.total(),
-            false => 0,
-        };
-        (failed > 0).then(|| format!("{failed} inbound packets failed in the timed passes"))
+        let (first, last) = core.stage.counters();
+        let failed = if self.can_verify() { last.dropped.total() } else { 0 };
+        let inbound = (failed > 0).then(|| format!("{failed} inbound packets failed"));
+        let complaint = failed_inside(first).or(inbound)?;
+        Some(format!("{complaint} in the timed passes"))
     }
 
     fn is_over(&self, start: Instant) -> bool {
@@ -262,6 +280,12 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// What the first half lost by no fault of the packets.
+fn failed_inside(counters: &Counters) -> Option<String> {
+    let failed: u64 = FAILED_INSIDE.iter().map(|&reason| counters.dropped.count(reason)).sum();
+    (failed > 0).then(|| format!("{failed} packets were lost inside, for lack of buffers or by the driver"))
+}
+
 /// As many passes as fill a stretch, judged by the last one.
 fn next_stretch(passes: u64, took: Duration) -> u64 {
     let nanoseconds = (took.as_nanos() as u64).max(1);
@@ -284,7 +308,7 @@ fn outcome_of(core: &Core) -> Outcome {
     Outcome {
         ledger: core.ledger(),
         ip_bytes: (first.ip_bytes_in, last.ip_bytes_out),
-        seconds: core.clock().nanoseconds(turns.first_rx, turns.last_tx) as f64 / 1e9,
+        seconds: core.clock().nanoseconds(0, turns.active) as f64 / 1e9,
         latency: core.latency().histogram().clone(),
         costs,
         turns,
