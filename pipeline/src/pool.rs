@@ -53,10 +53,17 @@ pub struct Pool(Arc<Handle>);
 
 struct Handle(NonNull<Shared>);
 
-// SAFETY: `Shared` is `Sync`, and the handle frees it only when no buffer and no other handle is left.
+// SAFETY: `Shared` is `Send` and `Sync` (asserted below), and the handle frees it only when no other handle is left and
+// every buffer is counted as home. Another core may then still be inside `Shared::release`, but past its last store,
+// which is the one that made its buffer count; after it, it touches nothing of the shared part. That `&self` is still
+// alive there does no harm: it is never used again, and it points to atomics, so the compiler may not invent a read.
 unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
+
+/// Compiles only for types that threads may share and hand on.
+const fn assert_send_and_sync<T: Send + Sync>() {}
+const _: () = assert_send_and_sync::<Shared>();
 
 impl Pool {
     /// Maps the memory and fills the pool.
@@ -121,7 +128,8 @@ impl Pool {
                 stack.pop_many(count, |free| burst.extend(free.iter().map(|&free| fresh(free))));
             },
             None => {
-                while let Some(packet) = (burst.len() < count).then(|| self.alloc()).flatten() {
+                let full = burst.len() + count;
+                while let Some(packet) = (burst.len() < full).then(|| self.alloc()).flatten() {
                     drop(burst.push(packet));
                 }
             }
@@ -263,6 +271,24 @@ mod tests {
         Pool::free_burst(&mut one);
         pool.alloc_burst(&mut two, 7);
         assert_eq!((two.len(), pool.available()), (100 - MAX_BURST + 7, MAX_BURST - 7));
+    }
+
+    #[test]
+    fn a_thread_without_a_stack_adds_as_many_packets_to_a_burst_as_any_other() {
+        let pool = small(100);
+        let mut burst = Burst::new();
+        pool.alloc_burst(&mut burst, 10);
+        let theirs = pool.clone();
+        let thread = std::thread::spawn(move || {
+            slot::go_without();
+            assert!(theirs.shared().stack().is_none());
+            theirs.alloc_burst(&mut burst, 7);
+            assert_eq!(burst.len(), 17);
+            theirs.alloc_burst(&mut burst, 1000);
+            burst
+        });
+        let burst = thread.join().unwrap();
+        assert_eq!((burst.len(), pool.available()), (MAX_BURST, 100 - MAX_BURST));
     }
 
     #[test]

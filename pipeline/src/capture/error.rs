@@ -15,7 +15,7 @@ const DAMAGED: &str = "the file is damaged: copy or record it again";
 #[non_exhaustive]
 pub enum CaptureError {
     /// The operating system did not hand out the bytes.
-    #[error("{file}: cannot be read: {source}")]
+    #[error("{file}: cannot be read: {source}; check the name and its permissions")]
     Unreadable {
         /// The file's name as given.
         file: String,
@@ -23,12 +23,28 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// The operating system did not take the bytes; what was written before is readable.
-    #[error("{file}: cannot be written: {source}")]
+    #[error("{file}: cannot be written: {source}; make room or choose another place")]
     Unwritable {
         /// The file's name as given.
         file: String,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// A directory, a device or a socket.
+    #[error("{file}: is not a file but {kind}; give a pcap or pcapng file")]
+    NotAFile {
+        /// The file's name as given.
+        file: String,
+        /// What it is, with its article.
+        kind: &'static str,
+    },
+    /// A pipe that goes on beyond what is read from one.
+    #[error("{file}: the pipe gives more than {limit} bytes; save it to a file and give that")]
+    PipeTooLong {
+        /// The file's name as given.
+        file: String,
+        /// The most that is read from a pipe, in bytes.
+        limit: u64,
     },
     /// Neither pcap nor pcapng, or not enough of it to tell.
     #[error("{file}: not a capture file ({why}); give a pcap or pcapng file")]

@@ -20,6 +20,7 @@ mod pcap;
 mod pcapng;
 mod record;
 mod resolution;
+mod source;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -68,16 +69,14 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Reads a whole file.
+    /// Reads a whole file, or a pipe of up to 4 GiB to its end.
     ///
     /// # Errors
-    /// [`CaptureError`] with the path in it: the file cannot be read, is not a capture, or is damaged.
+    /// [`CaptureError`] with the path in it: the file cannot be read, is a device or a directory, is not a capture, or is
+    /// damaged.
     pub fn read(path: &Path) -> Result<Self, CaptureError> {
-        let file = path.display().to_string();
-        match std::fs::read(path) {
-            Ok(bytes) => Self::from_bytes(&file, bytes),
-            Err(source) => Err(CaptureError::Unreadable { file, source }),
-        }
+        let bytes = source::read(path)?;
+        Self::from_bytes(&path.display().to_string(), bytes)
     }
 
     /// Reads a capture that is already in memory; `name` stands for the file in errors.

@@ -1,7 +1,7 @@
 //! Writing captures: pcap or pcapng by the ending of the name, little-endian on every machine.
 //!
 //! Invariant: a packet is written whole or not at all, and one that is refused leaves the file as it was, open for the
-//! next. The head is written first, so that a run without packets leaves a valid file.
+//! next. The head is on the disk when the writer is made, so that a run without packets leaves a valid file.
 //! What it does not do: write more than one interface, comments, or to a temporary name.
 
 use std::borrow::Cow;

@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     ring: ArrayQueue<Batch>,
     /// Buffers freed by threads without a slot.
     strays: SegQueue<Free>,
+    /// Wraps: below zero for a moment when a stray is taken before its free has counted it.
     stray_count: AtomicUsize,
     stacks: Box<[Stack]>,
 }
@@ -196,8 +197,11 @@ impl Shared {
     /// Free buffers. The order matters to `Handle::drop`: a buffer that a late free moves from a stack to the
     /// ring between the two looks is missed, never counted twice.
     pub(super) fn free_count(&self) -> usize {
-        let shared = self.ring.len() * BATCH + self.stray_count.load(Ordering::Acquire);
-        self.stacks.iter().fold(shared, |sum, stack| sum + stack.len.load(Ordering::Acquire))
+        let ring = self.ring.len() * BATCH;
+        // The stray count may be below zero, and the sum with it where nothing else is free.
+        let shared = ring.wrapping_add(self.stray_count.load(Ordering::Acquire));
+        let stacks = self.stacks.iter().map(|stack| stack.len.load(Ordering::Acquire));
+        usize::try_from(stacks.fold(shared, usize::wrapping_add).cast_signed()).unwrap_or(0)
     }
 }
 
@@ -276,5 +280,46 @@ impl Stack {
         }
         // Last touch of the pool, as in `push`.
         self.len.store(len, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRIDE: u16 = 512;
+
+    fn shared(buffers: usize) -> Shared {
+        Shared::new(Region::map(buffers * usize::from(STRIDE)).unwrap(), buffers, STRIDE)
+    }
+
+    #[test]
+    fn without_a_stack_every_buffer_can_be_had_once_and_comes_back() {
+        let shared = shared(100);
+        for _ in 0..3 {
+            let taken: Vec<_> = std::iter::from_fn(|| shared.take_without_stack()).collect();
+            let places: std::collections::BTreeSet<_> = taken.iter().map(|free| free.0).collect();
+            assert_eq!((taken.len(), places.len(), shared.free_count()), (100, 100, 0));
+            taken.into_iter().for_each(|free| shared.stray(free));
+            assert_eq!(shared.free_count(), 100);
+        }
+    }
+
+    #[test]
+    fn a_stray_that_is_taken_before_it_was_counted_does_not_upset_the_count() {
+        for others in [0, 40] {
+            let shared = shared(others + 1);
+            let mut taken: Vec<_> = std::iter::from_fn(|| shared.take_without_stack()).collect();
+            // The first half of a free, then a whole take.
+            shared.strays.push(taken.pop().unwrap());
+            let taken_early = shared.take_stray().unwrap();
+            assert_eq!(shared.free_count(), 0);
+            taken.into_iter().for_each(|free| shared.stray(free));
+            assert_eq!(shared.free_count(), others.saturating_sub(1));
+            // The other half of the free, then the next one.
+            shared.stray_count.fetch_add(1, Ordering::Release);
+            shared.stray(taken_early);
+            assert_eq!(shared.free_count(), others + 1);
+        }
     }
 }

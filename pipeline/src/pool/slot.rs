@@ -63,6 +63,12 @@ fn claim_slot() -> usize {
     }
 }
 
+/// Makes the calling thread one of those that came when all slots were taken; it must not have touched a pool before.
+#[cfg(test)]
+pub(crate) fn go_without() {
+    assert_eq!(SLOT.replace(NO_SLOT), UNSET, "the thread has a slot");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

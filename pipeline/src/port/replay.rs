@@ -137,21 +137,24 @@ impl Replay {
 }
 
 impl RxPort for Replay {
+    /// Of a run of packets that are all dropped here, a call goes through `limit` at most, and says `Idle`: a caller
+    /// that asks for one packet moves the capture on by one.
     #[inline]
     fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive {
         let limit = limit.min(burst.room());
-        let before = (burst.len(), self.received);
-        while burst.len() - before.0 < limit {
+        let before = burst.len();
+        while burst.len() - before < limit {
             if !self.has_more() {
-                return if burst.len() > before.0 { Receive::Packets } else { Receive::End };
+                return if burst.len() > before { Receive::Packets } else { Receive::End };
             }
-            let received = self.received;
-            self.copy_packets(burst, limit - (burst.len() - before.0));
-            if self.received == received {
+            let turn = burst.len();
+            self.copy_packets(burst, limit - (turn - before));
+            // No buffers, or all that the turn went through were dropped.
+            if burst.len() == turn {
                 break;
             }
         }
-        if burst.len() > before.0 { Receive::Packets } else { Receive::Idle }
+        if burst.len() > before { Receive::Packets } else { Receive::Idle }
     }
 
     fn account(&self, ledger: &mut Ledger) {
@@ -214,5 +217,109 @@ impl TxPort for CaptureTx {
     }
     fn account(&self, ledger: &mut Ledger) {
         ledger.sent += self.packets;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PoolConfig;
+
+    /// A pcap of packets of the given captured and original lengths.
+    fn capture(lengths: &[(u32, u32)]) -> Arc<Capture> {
+        let mut file = [&b"\xd4\xc3\xb2\xa1\x02\0\x04\0"[..], &[0; 8], &[0, 0, 4, 0, 1, 0, 0, 0]].concat();
+        for (&(captured, original), seconds) in lengths.iter().zip(1_u32..) {
+            for field in [seconds, 0, captured, original] {
+                file.extend(field.to_le_bytes());
+            }
+            file.resize(file.len() + captured as usize, 0x5a);
+        }
+        Arc::new(Capture::from_bytes("test.pcap", file).unwrap())
+    }
+
+    fn replay(lengths: &[(u32, u32)], passes: u64) -> Replay {
+        let pool = Pool::new(PoolConfig { buffers: 40, ..PoolConfig::default() }).unwrap();
+        Replay::new(capture(lengths), pool, passes)
+    }
+
+    /// What each call says, with the numbers of the packets it brings, up to and with the end.
+    fn calls(port: &mut Replay, limit: usize) -> Vec<(Receive, Vec<u32>)> {
+        let mut said = Vec::new();
+        while said.last().is_none_or(|(last, _)| *last != Receive::End) {
+            let mut burst = Burst::new();
+            let outcome = port.receive(&mut burst, limit);
+            said.push((outcome, burst.iter().map(Mbuf::number).collect()));
+        }
+        said
+    }
+
+    fn counts(port: &Replay) -> (u64, u64, u64) {
+        let mut ledger = Ledger::default();
+        port.account(&mut ledger);
+        let dropped = |reason| port.dropped.count(reason);
+        (ledger.received, dropped(ReplayDrop::CaptureTruncated), dropped(ReplayDrop::TooLong))
+    }
+
+    const WHOLE: (u32, u32) = (60, 60);
+    const CUT: (u32, u32) = (60, 1500);
+    /// Longer than a chain of all of the pool's 40 buffers.
+    const LONG: (u32, u32) = (100_000, 100_000);
+
+    #[test]
+    fn asked_for_one_packet_each_call_moves_the_capture_on_by_one() {
+        let mut port = replay(&[WHOLE, CUT, WHOLE], 1);
+        let expected = [
+            (Receive::Packets, vec![0]),
+            (Receive::Idle, vec![]),
+            (Receive::Packets, vec![2]),
+            (Receive::End, vec![]),
+        ];
+        assert_eq!(calls(&mut port, 1), expected);
+        assert_eq!(counts(&port), (3, 1, 0));
+    }
+
+    #[test]
+    fn a_capture_of_nothing_but_drops_ends_after_as_many_calls_as_it_has_packets() {
+        let mut port = replay(&[CUT, LONG], 2);
+        let mut said: Vec<_> = calls(&mut port, 1).into_iter().map(|(outcome, _)| outcome).collect();
+        assert_eq!(said.pop(), Some(Receive::End));
+        assert_eq!(said, [Receive::Idle; 4]);
+        assert_eq!(counts(&port), (4, 2, 2));
+    }
+
+    #[test]
+    fn every_pass_is_replayed_whether_or_not_packets_are_dropped() {
+        for (lengths, dropped) in
+            [(&[WHOLE, WHOLE, WHOLE], 0), (&[WHOLE, CUT, WHOLE], 1), (&[CUT, WHOLE, WHOLE], 1)]
+        {
+            for limit in [1, 2, 3, 4, 64] {
+                let mut port = replay(lengths, 5);
+                let packets: Vec<_> =
+                    calls(&mut port, limit).into_iter().flat_map(|(_, numbers)| numbers).collect();
+                assert_eq!(packets.len(), 5 * (3 - dropped), "limit {limit}");
+                let expected = (0..3).filter(|&number| lengths[number as usize] == WHOLE).cycle();
+                assert!(packets.into_iter().eq(expected.take(5 * (3 - dropped))), "limit {limit}");
+                assert_eq!(counts(&port), (15, 5 * dropped as u64, 0), "limit {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_comes_with_the_call_after_the_last_packets_and_stays() {
+        let mut port = replay(&[WHOLE, WHOLE], 1);
+        assert_eq!(calls(&mut port, 64), [(Receive::Packets, vec![0, 1]), (Receive::End, vec![])]);
+        assert_eq!(calls(&mut port, 64), [(Receive::End, vec![])]);
+        port.rewind(1);
+        assert_eq!(calls(&mut port, 1).len(), 3);
+    }
+
+    #[test]
+    fn without_buffers_nothing_is_passed_over() {
+        let mut port = replay(&[WHOLE, CUT, WHOLE], 1);
+        let held: Vec<_> = std::iter::from_fn(|| port.pool.alloc()).collect();
+        let mut burst = Burst::new();
+        assert_eq!((port.receive(&mut burst, 32), port.position()), (Receive::Idle, 0));
+        drop(held);
+        assert_eq!((port.receive(&mut burst, 32), burst.len()), (Receive::Packets, 2));
     }
 }

@@ -50,7 +50,9 @@ fn a_missing_file_is_told_with_the_system_s_words() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("absent.pcap");
     let said = Capture::read(&path).unwrap_err().to_string();
-    assert_eq!(said, format!("{}: cannot be read: No such file or directory (os error 2)", path.display()));
+    let system = "No such file or directory (os error 2)";
+    let remedy = "check the name and its permissions";
+    assert_eq!(said, format!("{}: cannot be read: {system}; {remedy}", path.display()));
 }
 
 #[test]

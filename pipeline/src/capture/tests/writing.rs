@@ -119,10 +119,31 @@ fn a_name_without_a_known_ending_is_refused_before_a_file_is_made() {
 fn a_file_that_cannot_be_made_is_told_with_its_name() {
     let (_directory, path) = place("absent/out.pcap");
     let refused = CaptureWriter::create(&path, LinkType::Ethernet, TimestampResolution::Micro).unwrap_err();
-    assert!(
-        refused.to_string().starts_with(&format!("{}: cannot be written: ", path.display())),
-        "{refused}"
-    );
+    let system = "No such file or directory (os error 2)";
+    let remedy = "make room or choose another place";
+    assert_eq!(refused.to_string(), format!("{}: cannot be written: {system}; {remedy}", path.display()));
+}
+
+#[test]
+fn the_head_is_in_the_file_when_the_writer_is_made() {
+    for name in ["head.pcap", "head.pcapng"] {
+        let (_directory, path) = place(name);
+        let writer = CaptureWriter::create(&path, LinkType::Raw, TimestampResolution::Micro).unwrap();
+        let capture = Capture::read(&path).unwrap();
+        assert_eq!((capture.len(), capture.link_type()), (0, LinkType::Raw));
+        drop(writer);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_when_the_writer_is_made() {
+    for name in ["full.pcap", "full.pcapng"] {
+        let (_directory, path) = place(name);
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let refused =
+            CaptureWriter::create(&path, LinkType::Ethernet, TimestampResolution::Nano).unwrap_err();
+        assert!(matches!(refused, CaptureError::Unwritable { .. }), "{refused}");
+    }
 }
 
 fn any_packet() -> impl Strategy<Value = (u64, u32, Vec<u8>)> {
