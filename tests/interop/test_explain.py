@@ -108,6 +108,13 @@ def test_a_packet_that_no_policy_takes_is_told_so(teller):
     assert "priority" not in story
 
 
+def test_a_packet_behind_a_cut_one_has_its_story(teller):
+    file_header_length = 24
+    first, second = (pcap_bytes([frame(packet)]) for packet in udp_packets(4, [8, 9]))
+    teller.put(first + CUT_RECORD + second[file_header_length:], ASSOCIATION.toml("outbound"))
+    assert_tells(teller.story(3), "protected", SWEPT_SUITE.name)
+
+
 def test_a_packet_cut_by_the_capture_is_told_with_both_lengths(teller):
     story = teller.story(len(FRAMES) + 1)
     assert_tells(story, CUT_FATE, f"{CUT_LENGTH} bytes", f"{len(FRAMES[0])} bytes")
