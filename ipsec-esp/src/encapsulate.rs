@@ -368,10 +368,10 @@ fn udp_checksum(packet: &Mbuf) -> Option<(usize, u16)> {
     Some((offset, udp::checksum_ipv6_of_parts(&header.src(), &header.dst(), length, parts)))
 }
 
-/// One segment, on Ethernet without tags.
+/// On Ethernet without tags.
 #[inline(always)]
 fn is_plain(packet: &Mbuf, link: Link) -> bool {
-    link == Link::Ethernet && packet.l2_len() == PLAIN_ETHERNET && !packet.is_chained()
+    link == Link::Ethernet && packet.l2_len() == PLAIN_ETHERNET
 }
 
 /// What a trailer is made for.

@@ -52,6 +52,8 @@ const _: () = {
 pub struct FlowCache<K> {
     /// A power of two of sets, at least one.
     sets: Box<[Set<K>]>,
+    /// Their number, less one.
+    mask: usize,
 }
 
 impl<K: Copy + Default + Eq> FlowCache<K> {
@@ -59,7 +61,7 @@ impl<K: Copy + Default + Eq> FlowCache<K> {
     #[must_use]
     pub fn with_capacity(flows: usize) -> Self {
         let sets = flows.clamp(WAYS, LARGEST).next_power_of_two() / WAYS;
-        Self { sets: vec![Set::default(); sets].into_boxed_slice() }
+        Self { sets: vec![Set::default(); sets].into_boxed_slice(), mask: sets - 1 }
     }
 
     /// How many flows fit.
@@ -116,9 +118,9 @@ impl<K: Copy + Default + Eq> FlowCache<K> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn index(&self, hash: u64) -> usize {
-        hash as usize & (self.sets.len() - 1)
+        hash as usize & self.mask
     }
 }
 

@@ -116,8 +116,8 @@ impl Outbound {
                 prefetch(sa);
             }
         }
+        counters.ip_bytes_in += found.iter().take(count).map(|found| u64::from(found.total_len)).sum::<u64>();
         for (packet, found) in input.drain_front(count).zip(found.iter()) {
-            counters.ip_bytes_in += u64::from(found.total_len);
             match found.verdict.decision() {
                 Decision::Protect(slot) => match sas.get_mut(slot as usize) {
                     Some(sa) => protect(packet, found, (sa, slot), (*link, pool, ivs), jobs, counters),

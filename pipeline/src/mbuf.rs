@@ -409,18 +409,21 @@ impl Drop for Mbuf {
 /// overlap, are cheaper for them than a call.
 #[inline(always)]
 fn copy(from: &[u8], to: &mut [u8]) {
-    const HALF: usize = 64;
-    if (HALF..=2 * HALF).contains(&from.len())
-        && let (Some(head), Some(tail)) = (from.first_chunk::<HALF>(), from.last_chunk::<HALF>())
-    {
-        if let Some(place) = to.first_chunk_mut() {
-            *place = *head;
-        }
-        if let Some(place) = to.last_chunk_mut() {
-            *place = *tail;
-        }
-    } else {
-        to.copy_from_slice(from);
+    match from.len() {
+        64..=80 => copy_ends::<64, 16>(from, to),
+        81..=128 => copy_ends::<64, 64>(from, to),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first `HEAD` and the last `TAIL` bytes.
+#[inline(always)]
+fn copy_ends<const HEAD: usize, const TAIL: usize>(from: &[u8], to: &mut [u8]) {
+    if let (Some(head), Some(place)) = (from.first_chunk::<HEAD>(), to.first_chunk_mut()) {
+        *place = *head;
+    }
+    if let (Some(tail), Some(place)) = (from.last_chunk::<TAIL>(), to.last_chunk_mut()) {
+        *place = *tail;
     }
 }
 
