@@ -37,6 +37,8 @@ const PADDING: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
 pub(crate) struct Shape {
     pub(crate) esp_offset: u16,
     pub(crate) cipher_len: u32,
+    /// Length of the whole IP packet.
+    pub(crate) ip_len: u32,
     pub(crate) sequence: u64,
 }
 
@@ -176,7 +178,12 @@ impl OutboundSa {
         }
         let trailer = rest.get_mut(front + PLAIN_ETHERNET + total_len - HEAD..)?;
         write_padding(trailer, cipher_len - total_len - TRAILER_LEN, protocol::IPV4);
-        Some(Ok(Shape { esp_offset: ESP_AT as u16, cipher_len: cipher_len as u32, sequence }))
+        Some(Ok(Shape {
+            esp_offset: ESP_AT as u16,
+            cipher_len: cipher_len as u32,
+            ip_len: ip_len as u32,
+            sequence,
+        }))
     }
 
     #[inline(always)]
@@ -212,7 +219,7 @@ impl OutboundSa {
         self.write_esp(rest.get_mut(udp_len..).ok_or(DropReason::TooLong)?, sequence, ivs)
             .ok_or(DropReason::TooLong)?;
         let esp_offset = (l2_len + outer_len + udp_len) as u16;
-        Ok(Shape { esp_offset, cipher_len: cipher_len as u32, sequence })
+        Ok(Shape { esp_offset, cipher_len: cipher_len as u32, ip_len: ip_len as u32, sequence })
     }
 
     /// Writes the outer IP header and says in the link header which family it is; returns its length.
@@ -288,7 +295,7 @@ impl OutboundSa {
         self.write_esp(rest.get_mut(udp_len..).ok_or(DropReason::TooLong)?, sequence, ivs)
             .ok_or(DropReason::TooLong)?;
         let esp_offset = (l2_len + point.offset + udp_len) as u16;
-        Ok(Shape { esp_offset, cipher_len: cipher_len as u32, sequence })
+        Ok(Shape { esp_offset, cipher_len: cipher_len as u32, ip_len: ip_len as u32, sequence })
     }
 
     /// Appends padding, trailer and room for the ICV; returns the ciphertext's length.

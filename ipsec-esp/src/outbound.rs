@@ -135,10 +135,12 @@ impl Outbound {
     pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
         let count = done.len().min(output.room()).min(limit);
         let jobs = done.as_slice().get(..count).unwrap_or_default();
-        if let Some(bytes) = bytes_of_plain(jobs) {
-            self.counters.ip_bytes_out += bytes;
+        if jobs.iter().all(|job| job.status() == Status::Done && job.cookie() & UDP_CHECKSUM == 0) {
             self.counters.sent.add(OutReason::Protected, count as u64);
-            output.extend(done.drain_front(count).map(Job::into_packet));
+            for job in done.drain_front(count) {
+                // Room was seen to above.
+                drop(output.push(job.into_packet()));
+            }
         } else {
             done.drain_front(count).for_each(|job| self.finish_one(job, output));
         }
@@ -150,12 +152,13 @@ impl Outbound {
         let (status, cookie) = (job.status(), job.cookie());
         let mut packet = job.into_packet();
         if status != Status::Done {
+            // Counted when it was built.
+            self.counters.ip_bytes_out -= (packet.packet_len() - packet.l2_len()) as u64;
             return self.counters.drop_of(SaSlot(cookie as u32), packet, reason_of(status));
         }
         if cookie & UDP_CHECKSUM != 0 {
             fill_udp_checksum(&mut packet);
         }
-        self.counters.ip_bytes_out += (packet.packet_len() - packet.l2_len()) as u64;
         self.counters.sent.add(OutReason::Protected, 1);
         // Room was seen to by the caller.
         drop(output.push(packet));
@@ -171,19 +174,6 @@ impl Outbound {
     pub fn explain(&self, key: &FlowKey) -> Option<(crate::spd::PolicyId, &crate::spd::Policy)> {
         self.spd.lookup(key)
     }
-}
-
-/// Bytes of IP packets in these jobs, when each is done and needs nothing more.
-#[inline(always)]
-fn bytes_of_plain(jobs: &[Job]) -> Option<u64> {
-    let mut bytes = 0;
-    for job in jobs {
-        if job.status() != Status::Done || job.cookie() & UDP_CHECKSUM != 0 {
-            return None;
-        }
-        bytes += (job.source().packet_len() - job.source().l2_len()) as u64;
-    }
-    Some(bytes)
 }
 
 /// The newest SA of a policy's list sends.
@@ -204,8 +194,11 @@ fn protect(
     counters: &mut Counters,
 ) {
     match sa.encapsulate(&mut packet, found, link, pool, ivs) {
-        // Room was seen to by the caller.
-        Ok(shape) => jobs.push_with(|| job_of(packet, sa, slot, &shape)),
+        Ok(shape) => {
+            counters.ip_bytes_out += u64::from(shape.ip_len);
+            // Room was seen to by the caller.
+            jobs.push_with(|| job_of(packet, sa, slot, &shape));
+        }
         Err(reason) => counters.drop_of(SaSlot(slot), packet, reason),
     }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::burst::{Burst, MAX_BURST};
 use crate::clock::{Clock, Tick};
 use crate::latency::Latency;
-use crate::mbuf::Mbuf;
 use crate::port::{Receive, RxPort, TxPort};
 use crate::stage::Stage;
 
@@ -129,9 +128,15 @@ impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
         let mut quiet = 0;
         let mut now = self.clock.tick();
         loop {
+            // When nothing waits inside, all that comes out in this turn came in with it.
+            let alone = self.held() == 0;
             let received = if self.input.is_empty() && !ended { self.receive(now, &mut ended) } else { 0 };
             self.stage.process(&mut self.input, &mut self.output);
-            let sent = if self.output.is_empty() { 0 } else { self.transmit() };
+            let sent = match self.output.is_empty() {
+                true => 0,
+                false if alone => self.transmit(now),
+                false => self.transmit_mixed(),
+            };
             now = if sent > 0 { self.counters.last_tx } else { self.clock.tick() };
             self.count_turn(received + sent);
             if stop.load(Ordering::Relaxed) {
@@ -165,18 +170,13 @@ impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
         self.input.len()
     }
 
-    /// Hands the output over and records the latency of what the port took. Most bursts came in with one tick.
+    /// Hands the output over, all of which came in at `start`, and records the latency of what the port took.
     #[inline]
-    fn transmit(&mut self) -> usize {
-        let first = self.output.as_slice().first().map_or(0, Mbuf::rx_tick);
-        let mixed = self.output.iter().fold(0, |mixed, packet| mixed | (packet.rx_tick() ^ first));
-        if mixed != 0 {
-            return self.transmit_mixed();
-        }
+    fn transmit(&mut self, start: Tick) -> usize {
         let sent = self.tx.transmit(&mut self.output);
         self.counters.last_tx = self.clock.tick();
         if sent > 0 {
-            self.latency.record(first, self.counters.last_tx, sent as u64);
+            self.latency.record(start, self.counters.last_tx, sent as u64);
         }
         sent
     }
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
     use crate::port::{Generator, GeneratorConfig, Sizes};
     use crate::stage::Forward;
-    use crate::{Ledger, Pool, PoolConfig};
+    use crate::{Ledger, Mbuf, Pool, PoolConfig};
 
     /// Takes one packet a call and refuses every second call.
     #[derive(Default)]
