@@ -24,35 +24,27 @@ pub trait Half: Send {
     fn account(&self, ledger: &mut Ledger);
 }
 
-impl Half for Outbound {
-    const NAMES: [&'static str; 4] = ["esp_out", "esp_out_prepare", "esp_out_crypto", "esp_out_finish"];
-    #[inline]
-    fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
-        self.prepare(input, jobs, passed);
-    }
-    #[inline]
-    fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
-        self.finish(done, output, limit)
-    }
-    fn account(&self, ledger: &mut Ledger) {
-        self.account(ledger);
-    }
+/// Both halves have these three as functions of their own.
+macro_rules! half {
+    ($half:ty, $names:expr) => {
+        impl Half for $half {
+            const NAMES: [&'static str; 4] = $names;
+            #[inline]
+            fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
+                self.prepare(input, jobs, passed);
+            }
+            #[inline]
+            fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
+                self.finish(done, output, limit)
+            }
+            fn account(&self, ledger: &mut Ledger) {
+                self.account(ledger);
+            }
+        }
+    };
 }
-
-impl Half for Inbound {
-    const NAMES: [&'static str; 4] = ["esp_in", "esp_in_prepare", "esp_in_crypto", "esp_in_finish"];
-    #[inline]
-    fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
-        self.prepare(input, jobs, passed);
-    }
-    #[inline]
-    fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
-        self.finish(done, output, limit)
-    }
-    fn account(&self, ledger: &mut Ledger) {
-        self.account(ledger);
-    }
-}
+half!(Outbound, ["esp_out", "esp_out_prepare", "esp_out_crypto", "esp_out_finish"]);
+half!(Inbound, ["esp_in", "esp_in_prepare", "esp_in_crypto", "esp_in_finish"]);
 
 /// The stage.
 #[derive(Debug)]

@@ -76,7 +76,10 @@ impl Pool {
             .buffers
             .checked_mul(config.stride)
             .ok_or_else(|| invalid("pool larger than the address space"))?;
-        let shared = Shared::new(Region::map(bytes)?, config.buffers, stride);
+        let region = Region::map(bytes)?;
+        // So that no page fault meets the data path; where the limit on locked memory is lower, faults come as they come.
+        let _locked = region.lock();
+        let shared = Shared::new(region, config.buffers, stride);
         Ok(Self(Arc::new(Handle(NonNull::from(Box::leak(Box::new(shared)))))))
     }
 
