@@ -86,4 +86,7 @@ pub trait QueuePair: Send + fmt::Debug {
 
     /// Starts whatever is held back to fill a batch.
     fn flush(&mut self) {}
+
+    /// The core goes to sleep or stops: no claim is held on anything shared until the next call.
+    fn offline(&mut self) {}
 }

@@ -71,6 +71,11 @@ impl Dispatcher {
         self.queues.iter_mut().for_each(|queue| queue.flush());
     }
 
+    /// The core goes to sleep or stops: no claim is held on anything shared until the next call.
+    pub fn offline(&mut self) {
+        self.queues.iter_mut().for_each(|queue| queue.offline());
+    }
+
     /// Jobs submitted and not polled yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -42,6 +42,8 @@ pub enum Status {
     Moved,
     /// The driver failed half-way; the packet's bytes are unspecified.
     Indeterminate,
+    /// It came back when its place in the order had been given up: whatever was done, it can be handed on no more.
+    Late,
 }
 
 /// What a job asks for, without its packets: offsets and lengths in bytes of the packet.
@@ -255,6 +257,19 @@ impl Job {
     #[must_use]
     pub fn extension(&self) -> Option<&Extension> {
         self.extension.is_some().then_some(&self.extension)
+    }
+
+    /// Place in the order that the submitter keeps; it lies in the packet, which the job owns.
+    #[inline(always)]
+    #[must_use]
+    pub fn order(&self) -> u32 {
+        self.source.order()
+    }
+
+    /// Sets [`Job::order`].
+    #[inline(always)]
+    pub fn set_order(&mut self, order: u32) {
+        self.source.set_order(order);
     }
 
     /// The packet that the job reads.

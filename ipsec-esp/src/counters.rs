@@ -52,7 +52,22 @@ pub struct Counters {
     pub ip_bytes_out: u64,
 }
 
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Counters {
+    /// Adds what another core counted; of the drops by SA, the totals by reason.
+    pub fn add(&mut self, other: &Self) {
+        self.dropped.add_all(&other.dropped);
+        self.absorbed.add_all(&other.absorbed);
+        self.sent.add_all(&other.sent);
+        self.ip_bytes_in += other.ip_bytes_in;
+        self.ip_bytes_out += other.ip_bytes_out;
+    }
+
     pub(crate) fn new() -> Self {
         Self {
             dropped: Tally::default(),

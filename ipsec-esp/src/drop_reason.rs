@@ -94,6 +94,8 @@ reasons! {
         BadLength = "bad_length",
         /// The driver lost track of the job: nobody knows whether the packet was changed.
         CryptoIndeterminate = "crypto_indeterminate",
+        /// Came back when its place in the order had been given up.
+        CryptoLate = "crypto_late",
     }
 }
 
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn counters_can_be_sized_by_the_count() {
-        assert_eq!(DropReason::COUNT, 24);
+        assert_eq!(DropReason::COUNT, 25);
         assert_eq!(AbsorbReason::COUNT, 2);
         assert_eq!(OutReason::COUNT, 5);
     }

@@ -8,6 +8,7 @@
 
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::{Job, Operation, SessionId, Status};
+use pipeline::handoff::Peers;
 use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, MAX_BURST, Mbuf};
 use smallvec::SmallVec;
@@ -44,6 +45,8 @@ pub enum AddSaError {
 /// ESP inbound on one core.
 #[derive(Debug)]
 pub struct Inbound {
+    /// Number of this core, which owns `sas`.
+    me: u8,
     link: Link,
     spd: Spd,
     sas: Vec<InboundSa>,
@@ -62,6 +65,8 @@ enum Look {
     Arrived(Arrived),
     /// An ESP packet with its SA's slot.
     Mine(EspPacket, u32),
+    /// An ESP packet whose SA belongs to this other core.
+    Others(u8),
 }
 
 impl Inbound {
@@ -70,8 +75,17 @@ impl Inbound {
     /// # Errors
     /// [`NoRandomness`].
     pub fn new(link: Link) -> Result<Self, NoRandomness> {
+        Self::on_core(0, link)
+    }
+
+    /// As [`Inbound::new`], on one of several cores; its number is at most [`SaSlot::MAX_OWNER`].
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn on_core(me: u8, link: Link) -> Result<Self, NoRandomness> {
         let [a, b, c, d, e, f, g, h, ..] = IvSource::random()?.take();
         Ok(Self {
+            me,
             link,
             spd: Spd::new(Direction::Inbound),
             sas: Vec::new(),
@@ -91,21 +105,40 @@ impl Inbound {
     pub fn add_sa(&mut self, params: &SaParams, session: SessionId) -> Result<SaSlot, AddSaError> {
         let sa = InboundSa::new(params, session)?;
         let same = |slot: &SaSlot| {
-            let other = self.sas.get(slot.0 as usize).and_then(|other| other.destination);
+            let other = self.sa(*slot).and_then(|other| other.destination);
             other == sa.destination || other.is_none() || sa.destination.is_none()
         };
         if let Some(other) = self.by_spi.find(params.spi).find(same) {
             return Err(AddSaError::Ambiguous(other));
         }
-        let slot = SaSlot(self.sas.len() as u32);
+        let slot = SaSlot::of(self.me, self.sas.len() as u32);
+        self.listen(params);
+        self.by_spi.insert(params.spi, slot);
+        self.sas.push(sa);
+        Ok(slot)
+    }
+
+    /// Makes an SA of another core known, so that its packets are handed to that core. All SAs of one SPI must belong
+    /// to one core, because only the owner can tell them apart.
+    pub fn add_sa_of_other(&mut self, params: &SaParams, slot: SaSlot) {
+        if slot.owner() == self.me {
+            return;
+        }
+        self.listen(params);
+        self.by_spi.insert(params.spi, slot);
+    }
+
+    /// UDP to the port of an SA's encapsulation is looked into.
+    fn listen(&mut self, params: &SaParams) {
         if let Some(encap) = params.udp_encap
             && !self.udp_ports.contains(&encap.dst_port)
         {
             self.udp_ports.push(encap.dst_port);
         }
-        self.by_spi.insert(params.spi, slot);
-        self.sas.push(sa);
-        Ok(slot)
+    }
+
+    fn sa(&self, slot: SaSlot) -> Option<&InboundSa> {
+        self.sas.get(slot.index()).filter(|_| slot.owner() == self.me)
     }
 
     /// The policies.
@@ -128,13 +161,13 @@ impl Inbound {
     /// Packets and bytes that came by an SA.
     #[must_use]
     pub fn sa_totals(&self, slot: SaSlot) -> Option<(u64, u64)> {
-        self.sas.get(slot.0 as usize).map(|sa| (sa.packets, sa.bytes))
+        self.sa(slot).map(|sa| (sa.packets, sa.bytes))
     }
 
     /// Highest number that an SA has received.
     #[must_use]
     pub fn highest_sequence(&self, slot: SaSlot) -> Option<u64> {
-        self.sas.get(slot.0 as usize).map(|sa| sa.replay.highest())
+        self.sa(slot).map(|sa| sa.replay.highest())
     }
 
     /// Starts every SA's replay window anew, to replay the same packets again.
@@ -143,9 +176,15 @@ impl Inbound {
     }
 
     /// Takes packets from `input`: ESP becomes `jobs`, what passes in the clear goes to `passed`, the rest is dropped
-    /// or absorbed, and counted. Stops where either has no room.
-    pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
-        let count = input.len().min(jobs.room()).min(passed.room()).min(MAX_BURST);
+    /// or absorbed, and counted. ESP whose SA belongs to another core is handed to it. Stops where anything has no room.
+    pub fn prepare(
+        &mut self,
+        input: &mut Burst,
+        jobs: &mut JobBurst,
+        passed: &mut Burst<Passed>,
+        peers: &mut Peers,
+    ) {
+        let count = input.len().min(jobs.room()).min(passed.room()).min(peers.room());
         for (packet, look) in input.iter_mut().take(count).zip(self.looks.iter_mut()) {
             *look = look_at(self.link, packet, &self.udp_ports);
             if let Look::Arrived(Arrived::Esp(esp)) = look
@@ -160,6 +199,11 @@ impl Inbound {
         for (index, packet) in input.drain_front(count).enumerate() {
             match self.looks.get(index).copied().unwrap_or(Look::NotIp) {
                 Look::Mine(esp, slot) => self.decrypt(packet, &esp, slot, jobs),
+                Look::Others(owner) => {
+                    if let Err(packet) = peers.hand(owner, packet) {
+                        self.counters.drop(packet, DropReason::UnknownSpi);
+                    }
+                }
                 Look::NotIp => self.counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
                 Look::Arrived(arrived) => self.other(packet, arrived, jobs, passed),
             }
@@ -172,7 +216,11 @@ impl Inbound {
         let Some(look) = self.looks.get_mut(index) else { return };
         let Look::Arrived(Arrived::Esp(esp)) = *look else { return };
         for slot in self.by_spi.find(esp.header.spi) {
-            let Some(sa) = self.sas.get(slot.0 as usize) else { continue };
+            if slot.owner() != self.me {
+                *look = Look::Others(slot.owner());
+                return;
+            }
+            let Some(sa) = self.sas.get(slot.index()) else { continue };
             if sa.destination.is_none_or(|destination| destination == esp.dst) && sa.udp == esp.udp {
                 prefetch(sa);
                 *look = Look::Mine(esp, slot.0);
@@ -184,7 +232,7 @@ impl Inbound {
     #[inline(always)]
     fn decrypt(&mut self, mut packet: Mbuf, esp: &EspPacket, slot: u32, jobs: &mut JobBurst) {
         self.counters.ip_bytes_in += u64::from(esp.total_len);
-        let Some(sa) = self.sas.get(slot as usize) else {
+        let Some(sa) = self.sas.get(SaSlot(slot).index()) else {
             return self.counters.drop(packet, DropReason::UnknownSpi);
         };
         let sequence = match number_of(sa, esp.header.sequence) {
@@ -275,7 +323,7 @@ impl Inbound {
             cipher_offset,
             cipher_len,
         };
-        let sa = self.sas.get_mut(slot.0 as usize).filter(|sa| sa.session == session);
+        let sa = self.sas.get_mut(slot.index()).filter(|sa| sa.session == session);
         let Some(sa) = sa else { return self.counters.drop(packet, DropReason::UnknownSpi) };
         match accept(sa, &shape, high, self.link, &mut packet) {
             Ok(Inside::Packet(version)) => {

@@ -8,8 +8,9 @@
 
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::{Job, Operation, SessionId, Status};
+use pipeline::handoff::Peers;
 use pipeline::memory::prefetch;
-use pipeline::{Burst, Ledger, MAX_BURST, Mbuf, Pool};
+use pipeline::{Burst, Ledger, Mbuf, Pool};
 
 use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, Found, FoundBurst, found_burst};
 use crate::counters::{Counters, Passed};
@@ -28,6 +29,8 @@ const UDP_CHECKSUM: u64 = 1 << 32;
 /// ESP outbound on one core.
 #[derive(Debug)]
 pub struct Outbound {
+    /// Number of this core, which owns `sas`.
+    me: u8,
     link: Link,
     pool: Pool,
     spd: Spd,
@@ -44,10 +47,19 @@ impl Outbound {
     /// # Errors
     /// [`NoRandomness`].
     pub fn new(link: Link, pool: Pool) -> Result<Self, NoRandomness> {
+        Self::on_core(0, link, pool)
+    }
+
+    /// As [`Outbound::new`], on one of several cores; its number is at most [`SaSlot::MAX_OWNER`].
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn on_core(me: u8, link: Link, pool: Pool) -> Result<Self, NoRandomness> {
         let mut ivs = IvSource::random()?;
         let [a, b, c, d, e, f, g, h, ..] = ivs.take();
         let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         Ok(Self {
+            me,
             link,
             pool,
             spd: Spd::new(Direction::Outbound),
@@ -67,7 +79,7 @@ impl Outbound {
 
     /// Adds an SA (already checked) whose crypto session is `session`.
     pub fn add_sa(&mut self, params: &SaParams, session: SessionId) -> SaSlot {
-        let slot = SaSlot(self.sas.len() as u32);
+        let slot = SaSlot::of(self.me, self.sas.len() as u32);
         self.sas.push(OutboundSa::new(params, session));
         slot
     }
@@ -92,26 +104,36 @@ impl Outbound {
     /// Next sequence number of an SA; `None` when it has sent its last, or there is no such SA.
     #[must_use]
     pub fn next_sequence(&self, slot: SaSlot) -> Option<u64> {
-        self.sas.get(slot.0 as usize)?.sequence.peek()
+        self.sa(slot)?.sequence.peek()
     }
 
     /// Packets and bytes that an SA has been given.
     #[must_use]
     pub fn sa_totals(&self, slot: SaSlot) -> Option<(u64, u64)> {
-        self.sas.get(slot.0 as usize).map(|sa| (sa.packets(), sa.bytes))
+        self.sa(slot).map(|sa| (sa.packets(), sa.bytes))
+    }
+
+    fn sa(&self, slot: SaSlot) -> Option<&OutboundSa> {
+        self.sas.get(slot.index()).filter(|_| slot.owner() == self.me)
     }
 
     /// Takes packets from `input`: those to protect become `jobs`, those that pass go to `passed`, the rest is
-    /// dropped and counted. Stops where either has no room.
-    pub fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
-        let count = input.len().min(jobs.room()).min(passed.room()).min(MAX_BURST);
-        let Self { link, pool, spd, sas, classifier, found, ivs, counters } = self;
+    /// dropped and counted. Packets whose SA belongs to another core are handed to it. Stops where anything has no room.
+    pub fn prepare(
+        &mut self,
+        input: &mut Burst,
+        jobs: &mut JobBurst,
+        passed: &mut Burst<Passed>,
+        peers: &mut Peers,
+    ) {
+        let count = input.len().min(jobs.room()).min(passed.room()).min(peers.room());
+        let Self { me, link, pool, spd, sas, classifier, found, ivs, counters } = self;
         for (packet, found) in input.iter_mut().zip(found.iter_mut()).take(count) {
             classifier.parse(found, *link, packet);
         }
         for found in found.iter_mut().take(count) {
             if let Some(slot) = classifier.decide(found, spd, newest_sa).protected()
-                && let Some(sa) = sas.get(slot as usize)
+                && let Some(sa) = sas.get(SaSlot(slot).index())
             {
                 prefetch(sa);
             }
@@ -119,7 +141,10 @@ impl Outbound {
         counters.ip_bytes_in += found.iter().take(count).map(|found| u64::from(found.total_len)).sum::<u64>();
         for (packet, found) in input.drain_front(count).zip(found.iter()) {
             match found.verdict.decision() {
-                Decision::Protect(slot) => match sas.get_mut(slot as usize) {
+                Decision::Protect(slot) if SaSlot(slot).owner() != *me => {
+                    hand_on(packet, found, SaSlot(slot), peers, counters);
+                }
+                Decision::Protect(slot) => match sas.get_mut(SaSlot(slot).index()) {
                     Some(sa) => protect(packet, found, (sa, slot), (*link, pool, ivs), jobs, counters),
                     None => counters.drop(packet, DropReason::NoSa),
                 },
@@ -184,6 +209,15 @@ fn newest_sa(_policy: u32, action: &Action) -> Option<u32> {
     }
 }
 
+/// Hands a packet to the core that owns its SA, which counts it.
+#[inline(never)]
+fn hand_on(packet: Mbuf, found: &Found, slot: SaSlot, peers: &mut Peers, counters: &mut Counters) {
+    match peers.hand(slot.owner(), packet) {
+        Ok(()) => counters.ip_bytes_in -= u64::from(found.total_len),
+        Err(packet) => counters.drop(packet, DropReason::NoSa),
+    }
+}
+
 #[inline(always)]
 fn protect(
     mut packet: Mbuf,
@@ -221,6 +255,7 @@ pub(crate) fn reason_of(status: Status) -> DropReason {
     match status {
         Status::IntegrityFailed => DropReason::IntegrityFailed,
         Status::Indeterminate => DropReason::CryptoIndeterminate,
+        Status::Late => DropReason::CryptoLate,
         _ => DropReason::CryptoFailed,
     }
 }

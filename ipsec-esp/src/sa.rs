@@ -17,9 +17,37 @@ use crate::suite::{Cipher, Integrity, Suite};
 /// Hops that an outer header starts with.
 const OUTER_HOPS: u8 = 64;
 
-/// Place of an SA in its table.
+/// Place of an SA: the core that owns it, and its index among the SAs of that core. On a single core, number 0, it is
+/// the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SaSlot(pub u32);
+
+impl SaSlot {
+    /// Most SAs of one core and direction.
+    pub const MAX_INDEX: u32 = (1 << 24) - 1;
+    /// Highest number of an owner core.
+    pub const MAX_OWNER: u8 = 126;
+
+    /// The place of SA `index` (up to [`SaSlot::MAX_INDEX`]) of core `owner` (up to [`SaSlot::MAX_OWNER`]).
+    #[must_use]
+    pub const fn of(owner: u8, index: u32) -> Self {
+        Self((owner as u32) << 24 | (index & Self::MAX_INDEX))
+    }
+
+    /// Number of the core that owns it: it alone gives or checks sequence numbers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn owner(self) -> u8 {
+        (self.0 >> 24) as u8
+    }
+
+    /// Index among its owner's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        (self.0 & Self::MAX_INDEX) as usize
+    }
+}
 
 /// What ESP wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

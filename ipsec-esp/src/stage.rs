@@ -1,10 +1,13 @@
-//! ESP as one stage of a polling core: prepare, crypto, finish, with the dispatcher that lies between.
+//! ESP as one stage of a polling core: prepare, crypto, finish. The crypto between is a dispatcher, or the owner of a
+//! crew that spreads it over several cores; packets whose SA belongs to another core go there, and those of ours come from there.
 //!
 //! Contract of a stage (see `pipeline::stage`): what cannot be taken stays in the input; nothing is lost for lack of
 //! room. One burst in sixteen is measured step by step.
 
 use crypto_pmd::Dispatcher;
+use crypto_pmd::crew::Crypto;
 use crypto_pmd::job::JobBurst;
+use pipeline::handoff::Peers;
 use pipeline::stage::{Sampler, Stage, StageCost};
 use pipeline::{Burst, Clock, Ledger, MAX_BURST};
 
@@ -17,7 +20,13 @@ pub trait Half: Send {
     /// Names of the stage and its three steps.
     const NAMES: [&'static str; 4];
     /// Packets to jobs, and to packets that need none.
-    fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>);
+    fn prepare(
+        &mut self,
+        input: &mut Burst,
+        jobs: &mut JobBurst,
+        passed: &mut Burst<Passed>,
+        peers: &mut Peers,
+    );
     /// The first `limit` done jobs to packets; how many jobs were taken.
     fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize;
     /// The books.
@@ -30,8 +39,14 @@ macro_rules! half {
         impl Half for $half {
             const NAMES: [&'static str; 4] = $names;
             #[inline]
-            fn prepare(&mut self, input: &mut Burst, jobs: &mut JobBurst, passed: &mut Burst<Passed>) {
-                self.prepare(input, jobs, passed);
+            fn prepare(
+                &mut self,
+                input: &mut Burst,
+                jobs: &mut JobBurst,
+                passed: &mut Burst<Passed>,
+                peers: &mut Peers,
+            ) {
+                self.prepare(input, jobs, passed, peers);
             }
             #[inline]
             fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
@@ -48,31 +63,43 @@ half!(Inbound, ["esp_in", "esp_in_prepare", "esp_in_crypto", "esp_in_finish"]);
 
 /// The stage.
 #[derive(Debug)]
-pub struct EspStage<H> {
+pub struct EspStage<H, C = Dispatcher> {
     half: H,
-    dispatcher: Dispatcher,
+    crypto: C,
+    peers: Peers,
+    /// For packets that another core handed over: they go nowhere else.
+    nobody: Peers,
+    arrived: Burst,
     jobs: JobBurst,
     done: JobBurst,
     passed: Burst<Passed>,
-    /// Jobs made, and jobs finished, since the start.
+    /// Jobs made, and jobs that came back, since the start.
     issued: u64,
-    finished: u64,
+    returned: u64,
     sampler: Sampler<3>,
 }
 
-impl<H: Half> EspStage<H> {
-    /// ESP in the direction of `half`, with the drivers of `dispatcher`.
-    pub fn new(half: H, dispatcher: Dispatcher, clock: Clock) -> Self {
-        let [_, prepare, crypto, finish] = H::NAMES;
+impl<H: Half, C: Crypto> EspStage<H, C> {
+    /// ESP in the direction of `half`, with the crypto of `crypto`.
+    pub fn new(half: H, crypto: C, clock: Clock) -> Self {
+        Self::among(half, crypto, Peers::alone(), clock)
+    }
+
+    /// As [`EspStage::new`], on one of several cores that hand packets to each other.
+    pub fn among(half: H, crypto: C, peers: Peers, clock: Clock) -> Self {
+        let [_, prepare, crypt, finish] = H::NAMES;
         Self {
             half,
-            dispatcher,
+            crypto,
+            nobody: peers.without_others(),
+            peers,
+            arrived: Burst::new(),
             jobs: JobBurst::new(),
             done: JobBurst::new(),
             passed: Burst::new(),
             issued: 0,
-            finished: 0,
-            sampler: Sampler::new(clock, [prepare, crypto, finish]),
+            returned: 0,
+            sampler: Sampler::new(clock, [prepare, crypt, finish]),
         }
     }
 
@@ -86,13 +113,34 @@ impl<H: Half> EspStage<H> {
         &mut self.half
     }
 
+    /// What does the crypto.
+    pub fn crypto(&self) -> &C {
+        &self.crypto
+    }
+
     #[inline]
     fn prepare(&mut self, input: &mut Burst) {
         let waiting = self.passed.len();
-        self.half.prepare(input, &mut self.jobs, &mut self.passed);
+        if !self.peers.is_alone() {
+            self.prepare_arrived();
+        }
+        self.half.prepare(input, &mut self.jobs, &mut self.passed, &mut self.peers);
         let issued = self.issued;
         self.passed.iter_mut().skip(waiting).for_each(|passed| passed.after += issued);
         self.issued += self.jobs.len() as u64;
+        self.peers.push();
+    }
+
+    /// First what others handed over, so that nobody waits for this core while it waits for others.
+    fn prepare_arrived(&mut self) {
+        self.peers.arrived(&mut self.arrived);
+        self.half.prepare(&mut self.arrived, &mut self.jobs, &mut self.passed, &mut self.nobody);
+    }
+
+    /// Jobs that nobody waits for any more: they came back, or were given up.
+    #[inline(always)]
+    fn finished(&self) -> u64 {
+        self.returned + self.crypto.missing()
     }
 
     /// Hands on what is ready. A packet that needs no job leaves after the jobs that were made before it, so packets
@@ -102,9 +150,10 @@ impl<H: Half> EspStage<H> {
         loop {
             self.release(output);
             let next = self.passed.as_slice().first();
-            let limit = next.map_or(MAX_BURST, |passed| (passed.after - self.finished) as usize);
+            let limit =
+                next.map_or(MAX_BURST, |passed| passed.after.saturating_sub(self.finished()) as usize);
             let taken = self.half.finish(&mut self.done, output, limit);
-            self.finished += taken as u64;
+            self.returned += taken as u64;
             if taken == 0 || self.passed.is_empty() {
                 return;
             }
@@ -113,14 +162,17 @@ impl<H: Half> EspStage<H> {
 
     #[inline]
     fn release(&mut self, output: &mut Burst) {
-        let finished = self.finished;
+        if self.passed.is_empty() {
+            return;
+        }
+        let finished = self.finished();
         let ready =
             self.passed.iter().take(output.room()).take_while(|passed| passed.after <= finished).count();
         output.extend(self.passed.drain_front(ready).map(|passed| passed.packet));
     }
 }
 
-impl<H: Half> Stage for EspStage<H> {
+impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
     fn name(&self) -> &'static str {
         let [name, ..] = H::NAMES;
         name
@@ -135,25 +187,56 @@ impl<H: Half> Stage for EspStage<H> {
         }
         self.sampler.lap(sampled, 0, packets);
         if !self.jobs.is_empty() {
-            self.dispatcher.submit(&mut self.jobs);
+            self.crypto.submit(&mut self.jobs);
         }
-        self.dispatcher.poll(&mut self.done);
+        self.crypto.poll(&mut self.done);
         self.sampler.lap(sampled, 1, packets);
         self.finish(output);
         self.sampler.lap(sampled, 2, packets);
     }
 
+    #[inline]
     fn held(&self) -> usize {
-        self.jobs.len() + self.dispatcher.in_flight() + self.done.len() + self.passed.len()
+        let inside = self.jobs.len() + self.crypto.in_flight() + self.done.len() + self.passed.len();
+        inside + self.arrived.len() + self.peers.waiting()
     }
 
     fn flush(&mut self) {
-        self.dispatcher.flush();
+        self.crypto.flush();
+    }
+
+    fn merges(&self) -> bool {
+        !self.peers.is_alone()
+    }
+
+    fn open(&mut self) {
+        self.peers.open();
+        self.crypto.open();
+    }
+
+    fn input_ended(&mut self) {
+        self.peers.push();
+        if self.peers.waiting() == 0 {
+            self.peers.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.peers.close();
+        self.crypto.close();
+    }
+
+    fn awaits(&self) -> bool {
+        self.peers.may_bring() || self.crypto.is_elsewhere()
+    }
+
+    fn offline(&mut self) {
+        self.crypto.offline();
     }
 
     fn account(&self, ledger: &mut Ledger) {
         self.half.account(ledger);
-        ledger.held += self.held() as u64;
+        ledger.held += (self.held() + self.peers.in_inbox()) as u64;
     }
 
     fn costs(&self, costs: &mut Vec<StageCost>) {

@@ -25,12 +25,14 @@
 pub mod burst;
 pub mod capture;
 pub mod clock;
+pub mod handoff;
 pub mod latency;
 pub mod lcore;
 pub mod mbuf;
 pub mod memory;
 pub mod pool;
 pub mod port;
+pub mod reorder;
 pub mod replica;
 pub mod ring;
 pub mod stage;

@@ -44,7 +44,7 @@ pub(crate) struct Header {
     packet_len: u32,
     number: u32,
     rx_status: u32,
-    flow_hash: u32,
+    order: u32,
 }
 
 const _: () = assert!(size_of::<Header>() == HEADER_LEN);
@@ -90,7 +90,7 @@ impl Mbuf {
                 packet_len: 0,
                 number: 0,
                 rx_status: 0,
-                flow_hash: 0,
+                order: 0,
             });
         }
         Self(header)

@@ -2,17 +2,22 @@
 //!
 //! Invariant: a burst goes in whole and comes out whole and in order; a full ring gives it back. Moving bursts
 //! instead of packets spreads the price of the hand-off (two contended cache lines) over up to 64 packets.
+//!
+//! A ring knows how many cores still put bursts in ([`Ring::open`], [`Ring::close`]), so that the core that takes them
+//! out can tell an empty ring from one that stays empty.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 
-use crate::burst::Burst;
+use crate::burst::{Burst, MAX_BURST};
 use crate::mbuf::Mbuf;
 
 /// A bounded ring of bursts; any number of cores may push and pop.
 ///
 /// ```
 /// use pipeline::{Burst, Ring};
-/// let ring: Ring<u32> = Ring::with_capacity(1);
+/// let ring = Ring::with_capacity(1);
 /// let mut burst = Burst::new();
 /// let _ = burst.push(7);
 /// assert!(ring.push(burst).is_ok());
@@ -23,15 +28,34 @@ use crate::mbuf::Mbuf;
 /// assert_eq!(ring.pop().map(|b| b.len()), Some(1));
 /// ```
 #[derive(Debug)]
-pub struct Ring<T = Mbuf> {
-    queue: ArrayQueue<Burst<T>>,
+pub struct Ring<T = Mbuf, const INLINE: usize = MAX_BURST> {
+    queue: ArrayQueue<Burst<T, INLINE>>,
+    /// Cores that still push; written at the start and end of a run only.
+    producers: AtomicUsize,
 }
 
+/// A ring of bursts that lie behind pointers.
+pub type LargeRing<T> = Ring<T, 0>;
+
 impl<T> Ring<T> {
-    /// A ring with room for `bursts` bursts (at least one).
+    /// A ring with room for `bursts` bursts (at least one), into which nobody pushes yet.
     #[must_use]
     pub fn with_capacity(bursts: usize) -> Self {
-        Self { queue: ArrayQueue::new(bursts.max(1)) }
+        Self::new(bursts)
+    }
+}
+
+impl<T> LargeRing<T> {
+    /// As [`Ring::with_capacity`], for [`crate::LargeBurst`]s.
+    #[must_use]
+    pub fn of_large(bursts: usize) -> Self {
+        Self::new(bursts)
+    }
+}
+
+impl<T, const INLINE: usize> Ring<T, INLINE> {
+    fn new(bursts: usize) -> Self {
+        Self { queue: ArrayQueue::new(bursts.max(1)), producers: AtomicUsize::new(0) }
     }
 
     /// Puts a burst in; an empty one is dropped without taking a place.
@@ -39,13 +63,13 @@ impl<T> Ring<T> {
     /// # Errors
     /// A full ring gives the burst back, untouched.
     #[inline]
-    pub fn push(&self, burst: Burst<T>) -> Result<(), Burst<T>> {
+    pub fn push(&self, burst: Burst<T, INLINE>) -> Result<(), Burst<T, INLINE>> {
         if burst.is_empty() { Ok(()) } else { self.queue.push(burst) }
     }
 
     /// Takes the oldest burst out.
     #[inline]
-    pub fn pop(&self) -> Option<Burst<T>> {
+    pub fn pop(&self) -> Option<Burst<T, INLINE>> {
         self.queue.pop()
     }
 
@@ -56,6 +80,7 @@ impl<T> Ring<T> {
     }
 
     /// True when nothing was inside at the moment of asking.
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -65,6 +90,38 @@ impl<T> Ring<T> {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.queue.capacity()
+    }
+
+    /// One more core is going to push. To be said before the core that pops starts, or it may take the ring for
+    /// finished.
+    pub fn open(&self) {
+        self.producers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A core that pushed has pushed its last.
+    pub fn close(&self) {
+        // Release: whoever sees the number also sees what was pushed before.
+        self.producers.fetch_sub(1, Ordering::Release);
+    }
+
+    /// True when the ring is empty and nobody will push any more.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.producers.load(Ordering::Acquire) == 0 && self.is_empty()
+    }
+
+    /// Items in all the bursts inside. Right only while no core uses the ring: it takes every burst out and puts it
+    /// back.
+    #[must_use]
+    pub fn count_items(&self) -> usize {
+        let count = |_| {
+            let burst = self.pop()?;
+            let items = burst.len();
+            // The place was just made free.
+            drop(self.push(burst));
+            Some(items)
+        };
+        (0..self.len()).filter_map(count).sum()
     }
 }
 
@@ -85,6 +142,22 @@ mod tests {
         ring.push(burst_of(2)).unwrap();
         assert_eq!(ring.push(burst_of(3)).unwrap_err().as_slice(), [3]);
         assert_eq!(ring.len(), 2);
+    }
+
+    #[test]
+    fn a_ring_is_finished_when_it_is_empty_and_every_producer_has_closed_it() {
+        let ring = Ring::with_capacity(2);
+        ring.open();
+        ring.open();
+        ring.push(burst_of(1)).unwrap();
+        ring.close();
+        ring.close();
+        assert!(!ring.is_finished());
+        assert_eq!(ring.count_items(), 1);
+        assert_eq!(ring.pop().unwrap().as_slice(), [1]);
+        assert!(ring.is_finished());
+        ring.open();
+        assert!(!ring.is_finished());
     }
 
     #[test]

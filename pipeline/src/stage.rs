@@ -25,6 +25,28 @@ pub trait Stage<I = Mbuf, O = Mbuf>: Send {
     /// Asks to finish what is held without waiting for more.
     fn flush(&mut self) {}
 
+    /// True when packets may come out that this core did not receive in the same turn: from another core, or after a while.
+    fn merges(&self) -> bool {
+        false
+    }
+
+    /// A run begins; for every core before the first one starts.
+    fn open(&mut self) {}
+
+    /// This core will offer nothing more in this run. May be said more than once.
+    fn input_ended(&mut self) {}
+
+    /// This core's run is over.
+    fn close(&mut self) {}
+
+    /// True while packets may still come from other cores, or are with them.
+    fn awaits(&self) -> bool {
+        false
+    }
+
+    /// The core goes to sleep or stops: no claim is held on anything shared until the next call.
+    fn offline(&mut self) {}
+
     /// Adds this stage's made, dropped, absorbed, held and sent-by counts.
     fn account(&self, _ledger: &mut Ledger) {}
 
@@ -44,6 +66,24 @@ impl<I, O, S: Stage<I, O> + ?Sized> Stage<I, O> for Box<S> {
     }
     fn flush(&mut self) {
         (**self).flush();
+    }
+    fn merges(&self) -> bool {
+        (**self).merges()
+    }
+    fn open(&mut self) {
+        (**self).open();
+    }
+    fn input_ended(&mut self) {
+        (**self).input_ended();
+    }
+    fn close(&mut self) {
+        (**self).close();
+    }
+    fn awaits(&self) -> bool {
+        (**self).awaits()
+    }
+    fn offline(&mut self) {
+        (**self).offline();
     }
     fn account(&self, ledger: &mut Ledger) {
         (**self).account(ledger);
@@ -110,6 +150,30 @@ impl<I, M: Send, O, A: Stage<I, M>, B: Stage<M, O>> Stage<I, O> for Chain<A, B, 
     fn flush(&mut self) {
         self.first.flush();
         self.second.flush();
+    }
+    fn merges(&self) -> bool {
+        self.first.merges() || self.second.merges()
+    }
+    fn open(&mut self) {
+        self.first.open();
+        self.second.open();
+    }
+    fn input_ended(&mut self) {
+        self.first.input_ended();
+        if self.first.held() == 0 && !self.first.awaits() && self.between.is_empty() {
+            self.second.input_ended();
+        }
+    }
+    fn close(&mut self) {
+        self.first.close();
+        self.second.close();
+    }
+    fn awaits(&self) -> bool {
+        self.first.awaits() || self.second.awaits()
+    }
+    fn offline(&mut self) {
+        self.first.offline();
+        self.second.offline();
     }
     fn account(&self, ledger: &mut Ledger) {
         self.first.account(ledger);

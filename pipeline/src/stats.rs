@@ -58,6 +58,11 @@ impl<R: Reason> Tally<R> {
         R::ALL.iter().map(|&reason| (reason, self.count(reason))).filter(|&(_, count)| count > 0)
     }
 
+    /// Adds the counts of another tally.
+    pub fn add_all(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+    }
+
     /// Sets every counter to zero.
     pub fn reset(&mut self) {
         self.counts = [0; TALLY_SLOTS];
@@ -98,6 +103,22 @@ impl Ledger {
     pub fn merge<R: Reason>(term: &mut Named, tally: &Tally<R>) {
         for (reason, count) in tally.iter() {
             *term.entry(reason.name()).or_insert(0) += count;
+        }
+    }
+
+    /// Adds the books of another core.
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.sent += other.sent;
+        self.held += other.held;
+        let terms = [
+            (&mut self.made, &other.made),
+            (&mut self.dropped, &other.dropped),
+            (&mut self.absorbed, &other.absorbed),
+            (&mut self.sent_by, &other.sent_by),
+        ];
+        for (term, more) in terms {
+            more.iter().for_each(|(reason, count)| *term.entry(reason).or_insert(0) += count);
         }
     }
 

@@ -48,12 +48,12 @@ fn heap_calls(arguments: &[&str]) -> u64 {
     let link = Link::try_from(source.capture.link_type()).unwrap();
     let text = std::fs::read_to_string(sealane_tests::pcaps().join("default.toml")).unwrap();
     let config = Config::from_text("default.toml", &text, Path::new(".")).unwrap().mirrored().unwrap();
-    let runner = Runner::new(&options, source, link, &config, None).unwrap();
+    let runner = Runner::new(&options, source, link, &config, vec![None]).unwrap();
     let mut core = runner.core_of(runner.path().unwrap(), Sink::null(), 2).unwrap();
     let go_on = AtomicBool::new(false);
     core.run(&go_on);
     let before = COUNT.get();
-    core.rx.rewind(20);
+    core.rx.rewind(20, 0);
     core.run(&go_on);
     let calls = COUNT.get() - before;
     assert!(core.ledger().is_exact());

@@ -18,7 +18,10 @@ fn outcome(arguments: &[&str]) -> Outcome {
     let link = Link::try_from(source.capture.link_type()).unwrap();
     let text = std::fs::read_to_string(sealane_tests::pcaps().join("default.toml")).unwrap();
     let config = Config::from_text(BUNDLED_CONFIG, &text, Path::new(".")).unwrap().mirrored().unwrap();
-    Runner::new(&options, source, link, &config, None).unwrap().run().unwrap()
+    Runner::new(&options, source, link, &config, vec![None; options.cores.len().max(1)])
+        .unwrap()
+        .run()
+        .unwrap()
 }
 
 #[test]
@@ -33,6 +36,29 @@ fn every_capture_comes_back_bit_for_bit_at_every_burst() {
             assert_eq!((ledger.received, ledger.sent), (packets, packets), "{name}, burst {burst}");
             assert!(ledger.is_exact() && ledger.dropped.is_empty(), "{name}: {ledger:?}");
             assert!(ledger.sent_by["decrypted"] > packets / 2, "{name} is hardly protected: {ledger:?}");
+        }
+    }
+}
+
+#[test]
+fn every_capture_comes_back_bit_for_bit_over_several_cores_in_both_layouts() {
+    for capture in captures() {
+        for layout in ["run-to-completion", "pipelined"] {
+            for cores in ["0", "0,1", "0,1,2", "0,1,2,3"] {
+                for burst in ["1", "7", "32", "64"] {
+                    let name = capture.to_str().unwrap();
+                    let arguments = [
+                        name, "--driver", "software", "--burst", burst, "--layout", layout, "--cores", cores,
+                    ];
+                    let outcome = outcome(&arguments);
+                    let about = format!("{name}, {layout}, cores {cores}, burst {burst}");
+                    assert_eq!(outcome.verified, Some(true), "{about}: {:?}", outcome.complaint);
+                    let ledger = &outcome.ledger;
+                    let packets = Capture::read(&capture).unwrap().len() as u64;
+                    assert_eq!((ledger.received, ledger.sent, ledger.held), (packets, packets, 0), "{about}");
+                    assert!(outcome.is_good() && ledger.dropped.is_empty(), "{about}: {ledger:?}");
+                }
+            }
         }
     }
 }

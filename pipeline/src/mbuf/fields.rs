@@ -55,17 +55,17 @@ impl Mbuf {
         self.header_mut().l2_len = len;
     }
 
-    /// Hash of the flow, as whoever classified the packet computed it.
-    #[inline]
+    /// Place of the packet in an order that somebody keeps; see [`crate::reorder`].
+    #[inline(always)]
     #[must_use]
-    pub fn flow_hash(&self) -> u32 {
-        self.header().flow_hash
+    pub fn order(&self) -> u32 {
+        self.header().order
     }
 
-    /// Sets [`Mbuf::flow_hash`].
-    #[inline]
-    pub fn set_flow_hash(&mut self, hash: u32) {
-        self.header_mut().flow_hash = hash;
+    /// Sets [`Mbuf::order`].
+    #[inline(always)]
+    pub fn set_order(&mut self, order: u32) {
+        self.header_mut().order = order;
     }
 
     /// What an inline engine is asked to do on transmit; opaque here, 0 for nothing.

@@ -4,11 +4,15 @@
 
 mod generator;
 mod null;
+mod paced;
 mod replay;
+mod ring;
 
 pub use generator::{Generator, GeneratorConfig, Sizes, flow_endpoint};
 pub use null::{NullRx, NullTx};
+pub use paced::{Pace, Paced, TimeSource};
 pub use replay::{CaptureTx, Replay, ReplayDrop};
+pub use ring::{RingRx, RingTx, ring};
 
 use crate::burst::Burst;
 use crate::mbuf::Mbuf;
@@ -30,6 +34,11 @@ pub trait RxPort: Send {
     /// Adds up to `limit` packets to `burst`.
     fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive;
 
+    /// True when packets bring the tick from which their latency counts themselves.
+    fn stamps(&self) -> bool {
+        false
+    }
+
     /// Adds what came in, and what was dropped at the edge.
     fn account(&self, ledger: &mut Ledger);
 }
@@ -39,6 +48,12 @@ pub trait TxPort: Send {
     /// Takes packets from the front of `burst`, returns how many; the rest stays for the next call.
     fn transmit(&mut self, burst: &mut Burst<Mbuf>) -> usize;
 
+    /// A run begins; for every core before the first one starts.
+    fn open(&mut self) {}
+
+    /// Nothing more is handed over in this run.
+    fn close(&mut self) {}
+
     /// Adds what went out.
     fn account(&self, ledger: &mut Ledger);
 }
@@ -46,6 +61,9 @@ pub trait TxPort: Send {
 impl<P: RxPort + ?Sized> RxPort for Box<P> {
     fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive {
         (**self).receive(burst, limit)
+    }
+    fn stamps(&self) -> bool {
+        (**self).stamps()
     }
     fn account(&self, ledger: &mut Ledger) {
         (**self).account(ledger);
@@ -55,6 +73,12 @@ impl<P: RxPort + ?Sized> RxPort for Box<P> {
 impl<P: TxPort + ?Sized> TxPort for Box<P> {
     fn transmit(&mut self, burst: &mut Burst<Mbuf>) -> usize {
         (**self).transmit(burst)
+    }
+    fn open(&mut self) {
+        (**self).open();
+    }
+    fn close(&mut self) {
+        (**self).close();
     }
     fn account(&self, ledger: &mut Ledger) {
         (**self).account(ledger);

@@ -39,8 +39,10 @@ impl Reason for ReplayDrop {
 pub struct Replay {
     capture: Arc<Capture>,
     pool: Pool,
-    /// Every packet is whole and fits one buffer.
+    /// Every packet is whole and fits one buffer, and all are replayed.
     plain: bool,
+    /// Numbers of the packets that are replayed, where it is not all of them.
+    picked: Option<Vec<u32>>,
     next: usize,
     passes_left: u64,
     received: u64,
@@ -53,7 +55,38 @@ impl Replay {
     pub fn new(capture: Arc<Capture>, pool: Pool, passes: u64) -> Self {
         let plain =
             capture.longest() <= pool.buffer_len() && !capture.iter().any(|packet| packet.is_truncated());
-        Self { capture, pool, plain, next: 0, passes_left: passes, received: 0, dropped: Tally::default() }
+        Self {
+            capture,
+            pool,
+            plain,
+            picked: None,
+            next: 0,
+            passes_left: passes,
+            received: 0,
+            dropped: Tally::default(),
+        }
+    }
+
+    /// As [`Replay::new`], for only the packets of these numbers, in this order: one core's share of a capture.
+    #[must_use]
+    pub fn of_packets(capture: Arc<Capture>, pool: Pool, passes: u64, mut numbers: Vec<u32>) -> Self {
+        numbers.retain(|&number| (number as usize) < capture.len());
+        Self { plain: false, picked: Some(numbers), ..Self::new(capture, pool, passes) }
+    }
+
+    /// Packets of one pass.
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.picked.as_ref().map_or(self.capture.len(), Vec::len)
+    }
+
+    /// Number in the capture of the packet at `place` of a pass.
+    #[inline(always)]
+    fn number_at(&self, place: usize) -> usize {
+        match &self.picked {
+            None => place,
+            Some(picked) => picked.get(place).map_or(usize::MAX, |&number| number as usize),
+        }
     }
 
     /// Starts over, for `passes` more passes; the counters go on.
@@ -90,8 +123,11 @@ impl Replay {
 
     /// As above where some packets are cut short, or longer than a buffer.
     fn copy_any(&mut self, burst: &mut Burst<Mbuf>, limit: usize) {
-        let mut number = self.next;
-        for packet in self.capture.iter_from(self.next).take(limit) {
+        let mut place = self.next;
+        let end = (self.next + limit).min(self.len());
+        while place < end {
+            let number = self.number_at(place);
+            let Some(packet) = self.capture.packet(number) else { break };
             if packet.is_truncated() {
                 self.dropped.add(ReplayDrop::CaptureTruncated, 1);
             } else if let Some(mut mbuf) = self.pool.alloc_copy(packet.data) {
@@ -104,9 +140,9 @@ impl Replay {
             } else {
                 self.dropped.add(ReplayDrop::TooLong, 1);
             }
-            number += 1;
+            place += 1;
         }
-        self.count(number - self.next);
+        self.count(place - self.next);
     }
 
     #[inline(always)]
@@ -124,11 +160,11 @@ impl Replay {
     /// Begins the next pass when this one is over; false when there is none.
     #[inline(always)]
     fn has_more(&mut self) -> bool {
-        if self.next < self.capture.len() && self.passes_left > 0 {
+        if self.next < self.len() && self.passes_left > 0 {
             return true;
         }
         self.passes_left = self.passes_left.saturating_sub(1);
-        if self.passes_left == 0 || self.capture.is_empty() {
+        if self.passes_left == 0 || self.len() == 0 {
             return false;
         }
         self.next = 0;

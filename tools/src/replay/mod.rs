@@ -1,15 +1,18 @@
 //! `esp-replay`: options in, a verified and timed run, a report out.
 
 mod explain;
+mod lineup;
 mod options;
 mod path;
 mod places;
 mod report;
 mod run;
 mod source;
+mod spread;
 mod verify;
 
-pub use options::{Direction, DriverName, Generate, Options};
+pub use lineup::{Complete, CoreSummary, Feed};
+pub use options::{Direction, DriverName, Generate, IdleName, LayoutName, Options, Rate};
 pub use path::{Parts, Path};
 pub use report::Report;
 pub use run::{Outcome, Runner};
@@ -38,8 +41,8 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     let link = Link::try_from(source.capture.link_type())
         .map_err(|error| Failure::usage(format_args!("{}: {error}", source.name)))?;
     let config = read_config(options)?;
-    let core = pin(options)?;
-    let runner = Runner::new(options, source, link, &config, core)?;
+    let cores = cores(options)?;
+    let runner = Runner::new(options, source, link, &config, cores)?;
     if let Some(number) = options.explain {
         explain::explain(&runner, number)?;
         return Ok(DONE);
@@ -65,18 +68,33 @@ fn read_config(options: &Options) -> Result<Config, Failure> {
     }
 }
 
-/// Pins this thread, which becomes the polling core; `None` when none was asked for and pinning is not allowed.
-fn pin(options: &Options) -> Result<Option<usize>, Failure> {
+/// Where each core is to be pinned; `None` where the scheduler decides.
+fn cores(options: &Options) -> Result<Vec<Option<LcoreId>>, Failure> {
     let available = LcoreId::available();
-    match options.cores.first() {
-        None => Ok(available.first().filter(|core| core.pin_current_thread()).map(|core| core.0)),
-        Some(&wanted) if available.contains(&LcoreId(wanted)) && LcoreId(wanted).pin_current_thread() => {
-            Ok(Some(wanted))
-        }
-        Some(wanted) => {
-            let list: Vec<_> = available.iter().map(|core| core.0.to_string()).collect();
-            let list = list.join(", ");
-            Err(Failure::machine(format_args!("--cores {wanted}: no such processor here; use one of {list}")))
+    if options.cores.is_empty() {
+        // Where pinning is not allowed, nobody asked for it.
+        return Ok(vec![available.first().copied().filter(|core| core.pin_current_thread())]);
+    }
+    let mut cores = Vec::new();
+    for &wanted in &options.cores {
+        let core = Some(LcoreId(wanted)).filter(|core| available.contains(core));
+        match core {
+            Some(core) => cores.push(Some(core)),
+            None if options.cores.len() > available.len() => {
+                warn(format_args!("note: there is no processor {wanted} here; its core runs unpinned"));
+                cores.push(None);
+            }
+            None => return Err(no_such_core(wanted, &available)),
         }
     }
+    match cores.as_slice() {
+        [Some(core)] if !core.pin_current_thread() => Err(no_such_core(core.0, &available)),
+        _ => Ok(cores),
+    }
+}
+
+fn no_such_core(wanted: usize, available: &[LcoreId]) -> Failure {
+    let list: Vec<_> = available.iter().map(|core| core.0.to_string()).collect();
+    let list = list.join(", ");
+    Failure::machine(format_args!("--cores {wanted}: no such processor here; use one of {list}"))
 }

@@ -4,9 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use pipeline::MAX_BURST;
+use pipeline::lcore::{Idle, LcoreId};
 use pipeline::port::Sizes;
 
 use crate::failure::Failure;
+
+/// Most cores of a run: what a pool has stacks of free buffers for, less the thread that watches.
+const MAX_CORES: usize = 63;
+
+/// Packets a second: one in an hour and a half, and more than memory can bring.
+const MIN_RATE: f64 = 0.0002;
+const MAX_RATE: f64 = 1e12;
 
 /// Replay a capture through ESP and back on a pinned polling core; report throughput and latency.
 ///
@@ -41,12 +49,17 @@ pub struct Options {
     /// Who does what: only "lookaside" so far.
     #[arg(long, value_name = "OFFLOAD")]
     pub offload: Option<String>,
-    /// Processor to poll on; without it, the first that this process may use.
+    /// Processors to poll on, as in "0,1"; without it, the first that this process may use. Where more are listed than
+    /// there are, those that are missing run unpinned.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub cores: Vec<usize>,
-    /// How the stages are spread: only "run-to-completion" so far.
-    #[arg(long, value_name = "LAYOUT", default_value = "run-to-completion")]
-    pub layout: String,
+    /// How the stages are spread: every core does everything for its flows, or the first receives, keeps the order and
+    /// sends while the others do crypto.
+    #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = LayoutName::RunToCompletion)]
+    pub layout: LayoutName,
+    /// What a core does when it has nothing to do; without it, "pause", or "sleep" where cores are not pinned.
+    #[arg(long, value_enum, value_name = "IDLE")]
+    pub idle: Option<IdleName>,
     /// Packets taken in one turn.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=MAX_BURST as i64))]
     pub burst: u8,
@@ -56,9 +69,10 @@ pub struct Options {
     /// After one pass that is verified and written, time passes from memory for so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "repeat")]
     pub duration: Option<f64>,
-    /// Packets a second: only "max" so far.
-    #[arg(long, value_name = "RATE", default_value = "max")]
-    pub rate: String,
+    /// When packets are let in: as fast as they go, so many a second over all cores, or as they were captured. With a
+    /// schedule, latency counts from when a packet was due.
+    #[arg(long, value_name = "max|PPS|recorded", default_value = "max", value_parser = parse_rate)]
+    pub rate: Rate,
     /// Say what happens to packet N (from 1, as Wireshark counts) and why.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
           conflicts_with_all = ["out", "json", "histogram", "repeat", "duration"])]
@@ -102,6 +116,15 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Whether SAs of this direction are used.
+    #[must_use]
+    pub fn uses(self, direction: ipsec_esp::spd::Direction) -> bool {
+        match direction {
+            ipsec_esp::spd::Direction::Outbound => self != Self::Inbound,
+            ipsec_esp::spd::Direction::Inbound => self != Self::Outbound,
+        }
+    }
+
     /// Name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -130,6 +153,48 @@ pub enum DriverName {
     Auto,
 }
 
+/// How the stages are spread over cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LayoutName {
+    /// Each core does everything for its flows and its SAs.
+    RunToCompletion,
+    /// One core keeps the order, the others do crypto for it.
+    Pipelined,
+}
+
+impl LayoutName {
+    /// Name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RunToCompletion => "run-to-completion",
+            Self::Pipelined => "pipelined",
+        }
+    }
+}
+
+/// What a core does when it has nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IdleName {
+    /// Polls again at once.
+    Spin,
+    /// Tells the processor that it waits.
+    Pause,
+    /// Sleeps, a tenth of a millisecond at most.
+    Sleep,
+}
+
+/// When packets are let in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rate {
+    /// As fast as they go.
+    Max,
+    /// So many in a second, over all cores.
+    PacketsPerSecond(f64),
+    /// As they were captured.
+    Recorded,
+}
+
 /// Made-up packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generate {
@@ -148,6 +213,7 @@ impl Options {
     /// A [`Failure`] that names the option.
     pub fn check(&self) -> Result<(), Failure> {
         self.check_built()?;
+        self.check_cores()?;
         let null = self.driver == DriverName::Null;
         if null && self.out.is_some() {
             return Err(Failure::usage(
@@ -171,19 +237,37 @@ impl Options {
         }
         known(self.level.as_deref(), "--level", "portable", &["avx512", "avx2", "sse"])?;
         known(self.offload.as_deref(), "--offload", "lookaside", &["inline-crypto", "inline-protocol"])?;
-        known(Some(&self.layout), "--layout", "run-to-completion", &["pipelined"])?;
-        if self.rate != "max" {
-            let number = self.rate.parse::<f64>().is_ok_and(|rate| rate.is_finite() && rate > 0.0);
-            let a_rate = self.rate == "recorded" || number;
-            let refused = || Failure::not_yet(&format!("--rate {}", self.rate));
-            let wrong = || Failure::usage(format_args!("--rate {} is no rate; use max", self.rate));
-            return Err(if a_rate { refused() } else { wrong() });
-        }
-        match (&self.html, &self.profile, self.cores.len()) {
-            (Some(_), ..) => Err(Failure::not_yet("--html")),
-            (_, Some(_), _) => Err(Failure::not_yet("--profile")),
-            (.., 2..) => Err(Failure::not_yet("--cores with several cores")),
+        match (&self.html, &self.profile) {
+            (Some(_), _) => Err(Failure::not_yet("--html")),
+            (_, Some(_)) => Err(Failure::not_yet("--profile")),
             _ => Ok(()),
+        }
+    }
+
+    fn check_cores(&self) -> Result<(), Failure> {
+        let twice = |(at, core): &(usize, &usize)| self.cores.iter().take(*at).any(|other| other == *core);
+        if let Some((_, core)) = self.cores.iter().enumerate().find(twice) {
+            return Err(Failure::usage(format_args!("--cores lists {core} twice; list each processor once")));
+        }
+        if self.cores.len() > MAX_CORES {
+            return Err(Failure::usage(format_args!(
+                "--cores lists {} processors; list {MAX_CORES} at most",
+                self.cores.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// How cores wait that are pinned, or not, as `ids` says.
+    #[must_use]
+    pub fn idle_on(&self, ids: &[Option<LcoreId>]) -> Idle {
+        match self.idle {
+            Some(IdleName::Spin) => Idle::Spin,
+            Some(IdleName::Pause) => Idle::Pause,
+            Some(IdleName::Sleep) => Idle::SLEEP,
+            // Whoever shares a processor must let go of it.
+            None if ids.len() > 1 && ids.iter().any(Option::is_none) => Idle::SLEEP,
+            None => Idle::Pause,
         }
     }
 }
@@ -195,6 +279,15 @@ fn known(value: Option<&str>, option: &str, built: &str, planned: &[&str]) -> Re
         Some(value) if value == built => Ok(()),
         Some(value) if planned.contains(&value) => Err(Failure::not_yet(&format!("{option} {value}"))),
         Some(value) => Err(Failure::usage(format_args!("{option} {value} is unknown; use {built}"))),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    match (text, text.parse::<f64>()) {
+        ("max", _) => Ok(Rate::Max),
+        ("recorded", _) => Ok(Rate::Recorded),
+        (_, Ok(rate)) if (MIN_RATE..=MAX_RATE).contains(&rate) => Ok(Rate::PacketsPerSecond(rate)),
+        _ => Err(format!("give \"max\", \"recorded\", or packets a second from {MIN_RATE} to {MAX_RATE:e}")),
     }
 }
 

@@ -1,34 +1,39 @@
-//! Builds the path that packets take, out of the floors below: drivers, sessions, SAs, policies, stages.
+//! Builds the paths that packets take, out of the floors below: drivers, sessions, SAs, policies, stages. One path for each core
+//! that runs to completion, or one path whose crypto is spread over workers.
 
+use std::collections::HashMap;
+
+use crypto_pmd::crew::{CrewConfig, Crypto, Owner, Worker, crew};
 use crypto_pmd::drivers::{Null, Software};
-use crypto_pmd::{Dispatcher, Placement, QueuePairConfig, Registry};
+use crypto_pmd::{Dispatcher, Placement, QueuePairConfig, Registry, SessionId};
 use ipsec_esp::counters::Counters;
 use ipsec_esp::header::link::Link;
 use ipsec_esp::inbound::Inbound;
 use ipsec_esp::outbound::Outbound;
 use ipsec_esp::sa::SaSlot;
-use ipsec_esp::spd::{self, Action, Policy};
+use ipsec_esp::spd::{self, Action, Policy, Spd};
 use ipsec_esp::stage::EspStage;
+use pipeline::handoff::Peers;
 use pipeline::stage::{Chain, Stage, StageCost};
 use pipeline::{Burst, Clock, Ledger, Pool};
 
-use crate::config::{Config, PolicyAction};
+use crate::config::{Config, PolicyAction, SaConfig};
 use crate::failure::Failure;
 
 use super::options::{Direction, DriverName};
 
-/// The stages of a run.
+/// The stages of one core.
 #[derive(Debug)]
-pub enum Path {
+pub enum Path<C = Dispatcher> {
     /// Out.
-    Outbound(Box<EspStage<Outbound>>),
+    Outbound(Box<EspStage<Outbound, C>>),
     /// In.
-    Inbound(Box<EspStage<Inbound>>),
+    Inbound(Box<EspStage<Inbound, C>>),
     /// Out, then in.
-    Roundtrip(Box<Chain<EspStage<Outbound>, EspStage<Inbound>>>),
+    Roundtrip(Box<Chain<EspStage<Outbound, C>, EspStage<Inbound, C>>>),
 }
 
-/// What a path is built from.
+/// What paths are built from.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
     /// SAs and policies; for a round trip the mirrored ones too.
@@ -46,91 +51,91 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Builds a path in its first state.
+    /// A path for each of `cores` cores that run to completion, in its first state. Each SA belongs to one of them.
     ///
     /// # Errors
     /// A driver that lacks something, or a system without random numbers.
-    pub fn build(&self) -> Result<Path, Failure> {
-        let registry = Registry::new();
-        let attached = match self.driver {
-            DriverName::Null => registry.attach(Null::new()),
-            _ => registry.attach(Software::new()),
+    pub fn for_cores(&self, cores: u8) -> Result<Vec<Path>, Failure> {
+        let opened = Opened::new(self, cores)?;
+        let meshes = Peers::mesh(cores).into_iter().zip(Peers::mesh(cores));
+        let path = |(core, (out, back)): (u8, (Peers, Peers))| {
+            let dispatcher = || opened.dispatcher();
+            self.path(&opened, core, [out, back], [dispatcher()?, dispatcher()?])
         };
-        attached.map_err(Failure::usage)?;
-        let dispatcher = || registry.dispatcher(&QueuePairConfig::default()).map_err(Failure::usage);
+        (0..cores).zip(meshes).map(path).collect()
+    }
+
+    /// One path whose crypto `workers` cores share with it, and for each of them its workers: one for each direction.
+    ///
+    /// # Errors
+    /// As [`Parts::for_cores`].
+    pub fn for_crew(&self, workers: u8) -> Result<(Path<Owner>, Vec<Vec<Worker>>), Failure> {
+        let opened = Opened::new(self, 1)?;
+        let make = || -> Result<_, Failure> {
+            let theirs: Result<Vec<_>, _> = (0..workers).map(|_| opened.dispatcher()).collect();
+            Ok(crew(opened.dispatcher()?, theirs?, CrewConfig::default(), &self.clock))
+        };
+        let ((out, first), (back, second)) = (make()?, make()?);
+        let path = self.path(&opened, 0, [Peers::alone(), Peers::alone()], [out, back])?;
+        // A path in one direction drops the other crew: its owner is gone, and its workers never get anything.
+        let of_core = |(a, b)| match self.direction {
+            Direction::Outbound => vec![a],
+            Direction::Inbound => vec![b],
+            Direction::Roundtrip => vec![a, b],
+        };
+        Ok((path, first.into_iter().zip(second).map(of_core).collect()))
+    }
+
+    fn path<C: Crypto>(
+        &self,
+        opened: &Opened,
+        core: u8,
+        [out_peers, in_peers]: [Peers; 2],
+        [out_crypto, in_crypto]: [C; 2],
+    ) -> Result<Path<C>, Failure> {
+        let clock = || self.clock.clone();
+        let out = || Ok(EspStage::among(self.outbound(opened, core)?, out_crypto, out_peers, clock()));
+        let back = || Ok(EspStage::among(self.inbound(opened, core)?, in_crypto, in_peers, clock()));
         Ok(match self.direction {
-            Direction::Outbound => {
-                Path::Outbound(Box::new(self.stage(self.outbound(&registry)?, dispatcher()?)))
-            }
-            Direction::Inbound => {
-                Path::Inbound(Box::new(self.stage(self.inbound(&registry)?, dispatcher()?)))
-            }
-            Direction::Roundtrip => Path::Roundtrip(Box::new(Chain::new(
-                self.stage(self.outbound(&registry)?, dispatcher()?),
-                self.stage(self.inbound(&registry)?, dispatcher()?),
-            ))),
+            Direction::Outbound => Path::Outbound(Box::new(out()?)),
+            Direction::Inbound => Path::Inbound(Box::new(back()?)),
+            Direction::Roundtrip => Path::Roundtrip(Box::new(Chain::new(out()?, back()?))),
         })
     }
 
-    fn stage<H: ipsec_esp::stage::Half>(&self, half: H, dispatcher: Dispatcher) -> EspStage<H> {
-        EspStage::new(half, dispatcher, self.clock.clone())
-    }
-
-    fn outbound(&self, registry: &Registry) -> Result<Outbound, Failure> {
-        let mut outbound = Outbound::new(self.link, self.pool.clone()).map_err(Failure::machine)?;
-        let slots = self.open_sas(registry, spd::Direction::Outbound, |params, session| {
-            Ok(outbound.add_sa(params, session))
-        })?;
-        self.add_policies(outbound.spd_mut(), spd::Direction::Outbound, &slots)?;
+    fn outbound(&self, opened: &Opened, core: u8) -> Result<Outbound, Failure> {
+        let link = self.link;
+        let mut outbound = Outbound::on_core(core, link, self.pool.clone()).map_err(Failure::machine)?;
+        for (sa, &(slot, session)) in opened.of(self.config, spd::Direction::Outbound) {
+            if slot.owner() == core {
+                let given = outbound.add_sa(&sa.params, session);
+                debug_assert_eq!(given, slot);
+            }
+        }
+        self.add_policies(outbound.spd_mut(), spd::Direction::Outbound, opened)?;
         Ok(outbound)
     }
 
-    fn inbound(&self, registry: &Registry) -> Result<Inbound, Failure> {
-        let mut inbound = Inbound::new(self.link).map_err(Failure::machine)?;
-        let slots = self.open_sas(registry, spd::Direction::Inbound, |params, session| {
-            inbound.add_sa(params, session).map_err(Failure::usage)
-        })?;
-        self.add_policies(inbound.spd_mut(), spd::Direction::Inbound, &slots)?;
+    fn inbound(&self, opened: &Opened, core: u8) -> Result<Inbound, Failure> {
+        let mut inbound = Inbound::on_core(core, self.link).map_err(Failure::machine)?;
+        for (sa, &(slot, session)) in opened.of(self.config, spd::Direction::Inbound) {
+            if slot.owner() == core {
+                let given = inbound.add_sa(&sa.params, session).map_err(Failure::usage)?;
+                debug_assert_eq!(given, slot);
+            } else {
+                inbound.add_sa_of_other(&sa.params, slot);
+            }
+        }
+        self.add_policies(inbound.spd_mut(), spd::Direction::Inbound, opened)?;
         Ok(inbound)
     }
 
-    /// Opens a session for each SA of a direction and adds the SA; its slot by its place in the configuration.
-    fn open_sas(
-        &self,
-        registry: &Registry,
-        direction: spd::Direction,
-        mut add: impl FnMut(&ipsec_esp::sa::SaParams, crypto_pmd::SessionId) -> Result<SaSlot, Failure>,
-    ) -> Result<Vec<Option<SaSlot>>, Failure> {
-        let mut open = |sa: &crate::config::SaConfig| {
-            let about =
-                |error: &dyn std::fmt::Display| Failure::usage(format_args!("SA \"{}\": {error}", sa.name));
-            if sa.direction != direction {
-                return Ok(None);
-            }
-            if let Some(version) = sa.params.outer_version().filter(|&version| !self.link.carries(version)) {
-                return Err(about(&format_args!(
-                    "the capture's link type cannot carry the outer {version:?} header; use a capture of raw IP or Ethernet"
-                )));
-            }
-            let session =
-                registry.open(sa.params.session_params(), Placement::Any).map_err(|error| about(&error))?;
-            add(&sa.params, session).map(Some)
-        };
-        self.config.sas.iter().map(&mut open).collect()
-    }
-
-    fn add_policies(
-        &self,
-        spd: &mut spd::Spd,
-        direction: spd::Direction,
-        slots: &[Option<SaSlot>],
-    ) -> Result<(), Failure> {
+    fn add_policies(&self, spd: &mut Spd, direction: spd::Direction, opened: &Opened) -> Result<(), Failure> {
+        let slot = |&sa: &usize| opened.sas.get(sa).copied().flatten().map(|(slot, _)| slot);
         let policies = self.config.policies.iter().filter(|policy| policy.direction == direction);
         spd.load(policies.map(|policy| {
             let action = match &policy.action {
-                PolicyAction::Protect(sas) => {
-                    Action::Protect(sas.iter().filter_map(|&sa| slots.get(sa).copied().flatten()).collect())
-                }
+                PolicyAction::Protect(sas) => Action::Protect(sas.iter().filter_map(slot).collect()),
                 PolicyAction::Bypass => Action::Bypass,
                 PolicyAction::Discard => Action::Discard,
             };
@@ -140,7 +145,95 @@ impl Parts<'_> {
     }
 }
 
-impl Path {
+/// Drivers, and the SAs of the directions that are run: each has a session and a place.
+struct Opened {
+    registry: Registry,
+    /// By place in the configuration.
+    sas: Vec<Option<(SaSlot, SessionId)>>,
+}
+
+impl Opened {
+    fn new(parts: &Parts<'_>, cores: u8) -> Result<Self, Failure> {
+        let registry = Registry::new();
+        let attached = match parts.driver {
+            DriverName::Null => registry.attach(Null::new()),
+            _ => registry.attach(Software::new()),
+        };
+        attached.map_err(Failure::usage)?;
+        let mut owners = Owners { cores: cores.max(1), of_spi: HashMap::new(), taken: HashMap::new() };
+        let open = |sa: &SaConfig| {
+            if !parts.direction.uses(sa.direction) {
+                return Ok(None);
+            }
+            let session = open_session(&registry, parts.link, sa)?;
+            Ok(Some((owners.place(sa), session)))
+        };
+        let sas = parts.config.sas.iter().map(open).collect::<Result<_, Failure>>()?;
+        Ok(Self { registry, sas })
+    }
+
+    fn dispatcher(&self) -> Result<Dispatcher, Failure> {
+        self.registry.dispatcher(&QueuePairConfig::default()).map_err(Failure::usage)
+    }
+
+    /// The SAs of a direction, with what was opened for them.
+    fn of<'a>(
+        &'a self,
+        config: &'a Config,
+        direction: spd::Direction,
+    ) -> impl Iterator<Item = (&'a SaConfig, &'a (SaSlot, SessionId))> {
+        let both = config.sas.iter().zip(&self.sas).filter(move |(sa, _)| sa.direction == direction);
+        both.filter_map(|(sa, opened)| Some((sa, opened.as_ref()?)))
+    }
+}
+
+/// Who owns which SA: SPIs go round the cores in the order of the configuration. What is sealed under an SPI and what opens it belong to
+/// one core, and so do all SAs of an SPI.
+struct Owners {
+    cores: u8,
+    of_spi: HashMap<u32, u8>,
+    /// SAs that a core owns in a direction.
+    taken: HashMap<(u8, spd::Direction), u32>,
+}
+
+impl Owners {
+    fn place(&mut self, sa: &SaConfig) -> SaSlot {
+        let next = (self.of_spi.len() % usize::from(self.cores)) as u8;
+        let owner = *self.of_spi.entry(sa.params.spi.0).or_insert(next);
+        let taken = self.taken.entry((owner, sa.direction)).or_default();
+        let slot = SaSlot::of(owner, *taken);
+        *taken += 1;
+        slot
+    }
+}
+
+fn open_session(registry: &Registry, link: Link, sa: &SaConfig) -> Result<SessionId, Failure> {
+    let about = |error: &dyn std::fmt::Display| Failure::usage(format_args!("SA \"{}\": {error}", sa.name));
+    if let Some(version) = sa.params.outer_version().filter(|&version| !link.carries(version)) {
+        return Err(about(&format_args!(
+            "the capture's link type cannot carry the outer {version:?} header; use a capture of raw IP or Ethernet"
+        )));
+    }
+    registry.open(sa.params.session_params(), Placement::Any).map_err(|error| about(&error))
+}
+
+impl<C: Crypto> Path<C> {
+    fn as_stage(&self) -> &dyn Stage {
+        match self {
+            Self::Outbound(stage) => stage.as_ref(),
+            Self::Inbound(stage) => stage.as_ref(),
+            Self::Roundtrip(chain) => chain.as_ref(),
+        }
+    }
+
+    fn as_stage_mut(&mut self) -> &mut dyn Stage {
+        match self {
+            Self::Outbound(stage) => stage.as_mut(),
+            Self::Inbound(stage) => stage.as_mut(),
+            Self::Roundtrip(chain) => chain.as_mut(),
+        }
+    }
+
     /// The outbound half, where there is one.
     #[must_use]
     pub fn outbound(&mut self) -> Option<&mut Outbound> {
@@ -161,6 +254,13 @@ impl Path {
         }
     }
 
+    /// Starts every replay window anew.
+    pub fn reset_windows(&mut self) {
+        if let Some(inbound) = self.inbound() {
+            inbound.reset_windows();
+        }
+    }
+
     /// Counters of the half that packets enter, and of the one that they leave.
     #[must_use]
     pub fn counters(&self) -> (&Counters, &Counters) {
@@ -175,7 +275,7 @@ impl Path {
     }
 }
 
-impl Stage for Path {
+impl<C: Crypto> Stage for Path<C> {
     fn name(&self) -> &'static str {
         "path"
     }
@@ -198,11 +298,31 @@ impl Stage for Path {
     }
 
     fn flush(&mut self) {
-        match self {
-            Self::Outbound(stage) => stage.flush(),
-            Self::Inbound(stage) => stage.flush(),
-            Self::Roundtrip(chain) => chain.flush(),
-        }
+        self.as_stage_mut().flush();
+    }
+
+    fn merges(&self) -> bool {
+        self.as_stage().merges()
+    }
+
+    fn open(&mut self) {
+        self.as_stage_mut().open();
+    }
+
+    fn input_ended(&mut self) {
+        self.as_stage_mut().input_ended();
+    }
+
+    fn close(&mut self) {
+        self.as_stage_mut().close();
+    }
+
+    fn awaits(&self) -> bool {
+        self.as_stage().awaits()
+    }
+
+    fn offline(&mut self) {
+        self.as_stage_mut().offline();
     }
 
     /// On a round trip, how packets left is what the second half says; the first half's leave by the second.

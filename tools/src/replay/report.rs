@@ -10,12 +10,14 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
+use pipeline::lcore::CoreCounters;
 use pipeline::stats::Named;
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
 
-use super::options::{Direction, DriverName, Options};
+use super::lineup::CoreSummary;
+use super::options::{Direction, DriverName, Options, Rate};
 use super::run::{Outcome, Runner};
 
 /// Columns of a terminal that the table keeps to.
@@ -43,6 +45,7 @@ pub struct Report {
     latency_ns: Latency,
     stages: std::collections::BTreeMap<&'static str, Stage>,
     turns: Turns,
+    lcores: Vec<Lcore>,
     memory: String,
     verified: Option<bool>,
 }
@@ -90,6 +93,18 @@ struct Turns {
     stalled: u64,
 }
 
+/// What one core did.
+#[derive(Clone, Debug, Serialize)]
+struct Lcore {
+    core: Option<usize>,
+    pinned: bool,
+    role: &'static str,
+    packets_in: u64,
+    packets_out: u64,
+    turns: Turns,
+    cpu_seconds: f64,
+}
+
 impl Report {
     /// Puts the figures together.
     #[must_use]
@@ -107,8 +122,8 @@ impl Report {
             direction: options.direction.name(),
             driver: if null { "null" } else { "software" },
             level: if null { "none" } else { "portable" },
-            layout: "run-to-completion",
-            cores: runner.core.into_iter().collect(),
+            layout: options.layout.name(),
+            cores: cores(options, runner),
             burst: options.burst,
             packets: Packets::of(ledger),
             bytes: Bytes { r#in: outcome.ip_bytes.0, out: outcome.ip_bytes.1 },
@@ -117,14 +132,11 @@ impl Report {
             gbps: per_second(plain_bytes as f64 * 8.0, outcome.seconds) / 1e9,
             tsc_hz: tsc_hz as u64,
             tsc_cycles_per_packet: outcome.seconds * tsc_hz / (ledger.received.max(1)) as f64,
-            latency_kind: "residence",
+            latency_kind: if options.rate == Rate::Max { "residence" } else { "open_loop" },
             latency_ns: Latency::of(&outcome.latency),
             stages: outcome.costs.iter().filter(|cost| cost.packets > 0).map(Stage::of).collect(),
-            turns: Turns {
-                busy: outcome.turns.busy,
-                idle: outcome.turns.idle,
-                stalled: outcome.turns.stalled,
-            },
+            turns: outcome.cores.iter().map(|core| Turns::of(&core.turns)).sum(),
+            lcores: outcome.cores.iter().map(Lcore::of).collect(),
             memory: runner.backing().to_string(),
             verified: outcome.verified,
         }
@@ -159,17 +171,20 @@ impl Report {
 
     /// One screen.
     fn print(&self, outcome: &Outcome) -> Result<(), Failure> {
-        let core = self.cores.first().map_or("not pinned".to_owned(), ToString::to_string);
         let mut text = format!(
-            "{} · {}\ndriver {} ({}) · core {core} · burst {} · {}\n{}\n",
+            "{} · {}\ndriver {} ({}) · {} · burst {} · {}\n{}\n",
             self.capture,
             self.direction,
             self.driver,
             self.level,
+            self.cores_in_words(),
             self.burst,
             self.memory,
             self.table(),
         );
+        if self.lcores.len() > 1 {
+            text += &format!("{}\n", self.core_table());
+        }
         text += &match (self.verified, &outcome.complaint) {
             (Some(true), _) => "verified: every packet that was due came through as it must".to_owned(),
             (_, Some(complaint)) => format!("NOT verified: {complaint}"),
@@ -182,10 +197,42 @@ impl Report {
         print(&text)
     }
 
+    fn cores_in_words(&self) -> String {
+        match self.lcores.as_slice() {
+            [_] => {
+                let core = self.cores.first().map_or("not pinned".to_owned(), ToString::to_string);
+                format!("core {core}")
+            }
+            many => format!("{} cores, {}", many.len(), self.layout),
+        }
+    }
+
+    /// A row for each core.
+    fn core_table(&self) -> Table {
+        let mut table = screen();
+        table.add_row(["core", "role", "in", "out", "busy", "idle", "stalled", "CPU s"]);
+        for lcore in &self.lcores {
+            let core = match (lcore.core, lcore.pinned) {
+                (Some(core), true) => core.to_string(),
+                _ => "unpinned".to_owned(),
+            };
+            table.add_row([
+                core,
+                lcore.role.to_owned(),
+                lcore.packets_in.to_string(),
+                lcore.packets_out.to_string(),
+                lcore.turns.busy.to_string(),
+                lcore.turns.idle.to_string(),
+                lcore.turns.stalled.to_string(),
+                format!("{:.3}", lcore.cpu_seconds),
+            ]);
+        }
+        table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        table
+    }
+
     fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(SCREEN);
+        let mut table = screen();
         self.packet_rows(&mut table);
         self.speed_rows(&mut table);
         for column in table.column_iter_mut().skip(1).take(1) {
@@ -249,6 +296,52 @@ impl Packets {
             absorbed: ledger.absorbed.clone(),
             made_by: ledger.made.clone(),
             out_by: ledger.sent_by.clone(),
+        }
+    }
+}
+
+/// The processors that were asked for, or the one that was taken.
+fn cores(options: &Options, runner: &Runner<'_>) -> Vec<usize> {
+    match options.cores.as_slice() {
+        [] => runner.cores.iter().flatten().map(|core| core.0).collect(),
+        asked => asked.to_vec(),
+    }
+}
+
+fn screen() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(SCREEN);
+    table
+}
+
+impl Turns {
+    fn of(turns: &CoreCounters) -> Self {
+        Self { busy: turns.busy, idle: turns.idle, stalled: turns.stalled }
+    }
+}
+
+impl std::iter::Sum for Turns {
+    fn sum<I: Iterator<Item = Self>>(turns: I) -> Self {
+        let add = |sum: Self, one: Self| Self {
+            busy: sum.busy + one.busy,
+            idle: sum.idle + one.idle,
+            stalled: sum.stalled + one.stalled,
+        };
+        turns.fold(Self { busy: 0, idle: 0, stalled: 0 }, add)
+    }
+}
+
+impl Lcore {
+    fn of(core: &CoreSummary) -> Self {
+        Self {
+            core: core.id,
+            pinned: core.pinned,
+            role: core.role,
+            packets_in: core.packets.0,
+            packets_out: core.packets.1,
+            turns: Turns::of(&core.turns),
+            cpu_seconds: core.cpu_ns as f64 / 1e9,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs passes over a capture on the pinned core: one that is verified and written, and as many timed ones as asked.
+//! Runs passes over a capture on the cores: one that is verified and written, and as many timed ones as asked.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -11,18 +11,20 @@ use ipsec_esp::counters::Counters;
 use ipsec_esp::drop_reason::DropReason;
 use ipsec_esp::header::link::Link;
 use pipeline::capture::CaptureWriter;
-use pipeline::lcore::{CoreCounters, PollingCore};
+use pipeline::lcore::{Ended, LcoreId, PollingCore};
 use pipeline::memory::Backing;
-use pipeline::port::{CaptureTx, Replay, ReplayDrop};
-use pipeline::stage::{Stage as _, StageCost};
+use pipeline::port::{CaptureTx, Pace, Paced, Replay, ReplayDrop, RxPort, TxPort, ring};
+use pipeline::stage::{Forward, Stage, StageCost};
 use pipeline::{Clock, Ledger, Pool, PoolConfig, Reason as _};
 
 use crate::config::Config;
 use crate::failure::Failure;
 
-use super::options::{Direction, DriverName, Options};
+use super::lineup::{Apart, Complete, CoreSummary, FEWEST_APART, Feed, Front, Layout, Lineup};
+use super::options::{Direction, DriverName, LayoutName, Options, Rate};
 use super::path::{Parts, Path};
 use super::source::Source;
+use super::spread::shares;
 use super::verify::{Comparison, Sink};
 
 /// Packets that the outbound half rightly drops, so that they are not due back on a round trip.
@@ -38,6 +40,9 @@ const NOT_DUE: [DropReason; 5] = [
 const FAILED_INSIDE: [DropReason; 3] =
     [DropReason::NoBuffer, DropReason::CryptoFailed, DropReason::CryptoIndeterminate];
 
+/// Bursts that wait between two cores.
+const RING_BURSTS: usize = 16;
+
 /// How long a stretch of passes is, between looks at the time and the progress bar.
 const STRETCH: Duration = Duration::from_millis(20);
 
@@ -52,11 +57,13 @@ pub struct Runner<'a> {
     pub link: Link,
     /// SAs and policies.
     pub config: &'a Config,
-    /// Processor that this thread is pinned to.
-    pub core: Option<usize>,
-    /// The clock of the core.
+    /// Where each core is to be pinned; `None` leaves it to the scheduler.
+    pub cores: Vec<Option<LcoreId>>,
+    /// The clock of the cores.
     pub clock: Clock,
     pool: Pool,
+    /// Further segments of packets under way.
+    segments: Pool,
 }
 
 /// What came of it.
@@ -72,8 +79,8 @@ pub struct Outcome {
     pub latency: Histogram<u64>,
     /// What the steps cost, from a sample.
     pub costs: Vec<StageCost>,
-    /// Turns of the core.
-    pub turns: CoreCounters,
+    /// What each core did.
+    pub cores: Vec<CoreSummary>,
     /// Whether what came out is right, where that can be said.
     pub verified: Option<bool>,
     /// What is wrong, in words.
@@ -87,6 +94,7 @@ impl Outcome {
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.verified != Some(false)
+            && self.cores.iter().all(|core| core.ended == Ended::Drained)
             && self.complaint.is_none()
             && self.ledger.held == 0
             && !self.exhausted
@@ -94,7 +102,8 @@ impl Outcome {
     }
 }
 
-type Core = PollingCore<Replay, Path, Sink>;
+/// Buffers of packets and of further segments where several cores hold packets.
+const BUFFERS_OF_MANY: usize = 8192;
 
 impl<'a> Runner<'a> {
     /// Maps the memory.
@@ -106,10 +115,15 @@ impl<'a> Runner<'a> {
         source: Source,
         link: Link,
         config: &'a Config,
-        core: Option<usize>,
+        cores: Vec<Option<LcoreId>>,
     ) -> Result<Self, Failure> {
-        let pool = Pool::new(PoolConfig::default()).map_err(Failure::machine)?;
-        Ok(Self { options, source, link, config, core, clock: Clock::new(), pool })
+        let alone = cores.len() < 2;
+        let config_of = |buffers| PoolConfig { buffers, ..PoolConfig::default() };
+        let many = || Pool::new(config_of(BUFFERS_OF_MANY)).map_err(Failure::machine);
+        let pool = if alone { Pool::new(PoolConfig::default()).map_err(Failure::machine)? } else { many()? };
+        // A pool of their own, because where many packets are under way the ports take the last buffer.
+        let segments = if alone { pool.clone() } else { many()? };
+        Ok(Self { options, source, link, config, cores, clock: Clock::new(), pool, segments })
     }
 
     /// Pages that the packets lie in.
@@ -124,17 +138,31 @@ impl<'a> Runner<'a> {
     /// A driver that lacks something, or a file that cannot be written.
     pub fn run(&self) -> Result<Outcome, Failure> {
         // Whatever can fail before the output file exists does so here.
-        let path = self.path()?;
         let comparison = (self.options.direction == Direction::Roundtrip && !self.is_null())
             .then(|| Comparison::new(Arc::clone(&self.source.capture), self.link));
-        let sink = Sink::new(comparison, self.writer()?);
-        let mut core = self.core_of(path, sink, 1)?;
-        core.run(&AtomicBool::new(false));
-        let complaint = self.complaint(&core);
+        let keep = self.options.out.is_some() && self.many_send();
+        let mut lineup = self.lineup(|| match keep {
+            true => Sink::keeping(comparison.clone()),
+            false => Sink::new(comparison.clone(), None),
+        })?;
+        let mut writer = self.writer()?;
+        if let Some(sink) = lineup.only_sink()
+            && let Some(writer) = writer.take()
+        {
+            sink.write_to(CaptureTx::new(writer));
+        }
+        lineup.rewind(1);
+        lineup.run(&AtomicBool::new(false), || {});
+        let complaint = self.complaint(&lineup);
         let verified = self.can_verify().then_some(complaint.is_none());
-        let mut outcome = outcome_of(&core);
+        let mut outcome = outcome_of(&lineup);
         // What was written is whole before the timed passes begin, however those end.
-        core.tx.finish().map_err(Failure::usage)?;
+        let sinks = lineup.into_sinks();
+        match writer {
+            Some(writer) => Sink::write_together(sinks, writer),
+            None => sinks.into_iter().try_for_each(Sink::finish),
+        }
+        .map_err(Failure::usage)?;
         let timed = self.options.repeat.is_some() || self.options.duration.is_some();
         let complaint = match complaint {
             None if timed => {
@@ -149,37 +177,126 @@ impl<'a> Runner<'a> {
         Ok(outcome)
     }
 
-    /// A path in its first state.
-    ///
-    /// # Errors
-    /// As [`Parts::build`].
-    pub fn path(&self) -> Result<Path, Failure> {
-        let parts = Parts {
+    /// Whether several cores send.
+    fn many_send(&self) -> bool {
+        self.options.layout == LayoutName::RunToCompletion && self.cores.len() > 1
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts {
             config: self.config,
             direction: self.options.direction,
             driver: self.options.driver,
             link: self.link,
-            pool: self.pool.clone(),
+            pool: self.segments.clone(),
             clock: self.clock.clone(),
-        };
-        parts.build()
+        }
+    }
+
+    /// The path of a single core in its first state.
+    ///
+    /// # Errors
+    /// As [`Parts::for_cores`].
+    pub fn path(&self) -> Result<Path, Failure> {
+        let missing = || Failure::usage("no core to run on");
+        self.parts().for_cores(1)?.pop().ok_or_else(missing)
     }
 
     /// A core that replays the capture so many times through `path`.
     ///
     /// # Errors
     /// As [`PollingCore::new`].
-    pub fn core_of(&self, path: Path, sink: Sink, passes: u64) -> Result<Core, Failure> {
-        let rx = Replay::new(Arc::clone(&self.source.capture), self.pool.clone(), passes);
-        let burst = if self.options.explain.is_some() { 1 } else { usize::from(self.options.burst) };
-        PollingCore::new(rx, path, sink, self.clock.clone(), burst).map_err(Failure::machine)
+    pub fn core_of(&self, path: Path, sink: Sink, passes: u64) -> Result<Complete, Failure> {
+        let rx = Feed::Free(Replay::new(Arc::clone(&self.source.capture), self.pool.clone(), passes));
+        self.polling(rx, path, sink)
     }
 
-    fn writer(&self) -> Result<Option<CaptureTx>, Failure> {
+    fn polling<R: RxPort, S: Stage, T: TxPort>(
+        &self,
+        rx: R,
+        stage: S,
+        tx: T,
+    ) -> Result<PollingCore<R, S, T>, Failure> {
+        let burst = if self.options.explain.is_some() { 1 } else { usize::from(self.options.burst) };
+        PollingCore::new(rx, stage, tx, self.clock.clone(), burst).map_err(Failure::machine)
+    }
+
+    /// The cores of a run in their first state, with nothing to replay yet.
+    fn lineup(&self, sink: impl FnMut() -> Sink) -> Result<Lineup, Failure> {
+        let idle = self.options.idle_on(&self.cores);
+        Lineup::new(self.layout(sink)?, self.cores.clone(), idle, self.clock.clone())
+    }
+
+    fn layout(&self, sink: impl FnMut() -> Sink) -> Result<Layout, Failure> {
+        match self.options.layout {
+            LayoutName::Pipelined if self.cores.len() > 1 => self.pipelined(sink),
+            _ => self.complete(sink),
+        }
+    }
+
+    fn complete(&self, mut sink: impl FnMut() -> Sink) -> Result<Layout, Failure> {
+        let paths = self.parts().for_cores(self.cores.len() as u8)?;
+        let feeds = self.feeds(paths.len());
+        let core = |(path, feed)| self.polling(feed, path, sink());
+        Ok(Layout::Complete(paths.into_iter().zip(feeds).map(core).collect::<Result<_, _>>()?))
+    }
+
+    fn pipelined(&self, mut sink: impl FnMut() -> Sink) -> Result<Layout, Failure> {
+        let cores = self.cores.len() as u8;
+        let apart = cores >= FEWEST_APART;
+        let (path, workers) = self.parts().for_crew(if apart { cores - 3 } else { cores - 1 })?;
+        let feed = self.feed(Replay::new(Arc::clone(&self.source.capture), self.pool.clone(), 0));
+        let front = if apart {
+            let ((to_owner, from_rx), (to_tx, from_owner)) = (ring(RING_BURSTS), ring(RING_BURSTS));
+            Front::Apart(Box::new(Apart {
+                rx: self.polling(feed, Forward, to_owner)?,
+                owner: self.polling(from_rx, path, to_tx)?,
+                tx: self.polling(from_owner, Forward, sink())?,
+            }))
+        } else {
+            Front::Together(Box::new(self.polling(feed, path, sink())?))
+        };
+        Ok(Layout::Pipelined { front, workers })
+    }
+
+    /// What each of `cores` cores receives.
+    fn feeds(&self, cores: usize) -> Vec<Feed> {
+        let capture = &self.source.capture;
+        let replay = |numbers| Replay::of_packets(Arc::clone(capture), self.pool.clone(), 0, numbers);
+        match cores {
+            0 | 1 => vec![self.feed(Replay::new(Arc::clone(capture), self.pool.clone(), 0))],
+            _ => {
+                let shares = shares(capture, self.link, cores).into_iter();
+                shares.map(|numbers| self.feed(replay(numbers))).collect()
+            }
+        }
+    }
+
+    fn feed(&self, replay: Replay) -> Feed {
+        match self.pace() {
+            None => Feed::Free(replay),
+            Some(pace) => Feed::Paced(Box::new(Paced::new(replay, pace, self.clock.clone()))),
+        }
+    }
+
+    /// When packets are due, if not as fast as they go.
+    #[must_use]
+    fn pace(&self) -> Option<Pace> {
+        let capture = &self.source.capture;
+        match self.options.rate {
+            Rate::Max => None,
+            Rate::Recorded => Some(Pace::recorded(capture.iter().map(|packet| packet.timestamp_ns))),
+            Rate::PacketsPerSecond(packets_per_second) => {
+                Some(Pace::Rate { packets_per_second, packets: capture.len() as u64 })
+            }
+        }
+    }
+
+    fn writer(&self) -> Result<Option<CaptureWriter>, Failure> {
         let Some(path) = &self.options.out else { return Ok(None) };
         let capture = &self.source.capture;
         let writer = CaptureWriter::create(path, capture.link_type(), capture.resolution());
-        writer.map(|writer| Some(CaptureTx::new(writer))).map_err(Failure::usage)
+        writer.map(Some).map_err(Failure::usage)
     }
 
     fn is_null(&self) -> bool {
@@ -191,20 +308,23 @@ impl<'a> Runner<'a> {
     }
 
     /// What is wrong with a pass, where that can be said.
-    fn complaint(&self, core: &Core) -> Option<String> {
-        let (first, last) = core.stage.counters();
-        if let Some(failed) = failed_inside(first) {
+    fn complaint(&self, lineup: &Lineup) -> Option<String> {
+        let (first, last) = lineup.counters();
+        if let Some(failed) = failed_inside(&first) {
             return Some(failed);
         }
         if !self.can_verify() {
             return None;
         }
-        let ledger = core.ledger();
-        match core.tx.comparison() {
-            Some(comparison) => {
+        let ledger = lineup.ledger();
+        let sinks = lineup.sinks();
+        let mut comparisons = sinks.iter().filter_map(|sink| sink.comparison());
+        match comparisons.next().cloned() {
+            Some(mut all) => {
+                comparisons.for_each(|one| all.add(one));
                 let cut_short = ledger.dropped.get(ReplayDrop::CaptureTruncated.name()).copied().unwrap_or(0);
                 let not_due: u64 = NOT_DUE.iter().map(|&reason| first.dropped.count(reason)).sum();
-                comparison.complaint(ledger.received.saturating_sub(cut_short + not_due))
+                all.complaint(ledger.received.saturating_sub(cut_short + not_due))
             }
             None => {
                 let failed = last.dropped.total();
@@ -215,40 +335,51 @@ impl<'a> Runner<'a> {
 
     /// The timed passes, on fresh state.
     fn timed(&self) -> Result<Outcome, Failure> {
-        let mut core = self.core_of(self.path()?, Sink::null(), 0)?;
+        let mut lineup = self.lineup(Sink::null)?;
         let bar = self.progress_bar();
         let start = Instant::now();
-        let mut left = self.options.repeat.unwrap_or(u64::MAX);
-        let mut stretch = 1;
+        let mut left = self.passes();
+        let mut stretch = if self.pace().is_some() { left } else { 1 };
+        let inbound = self.options.direction == Direction::Inbound;
         while left > 0 {
-            let passes = if self.options.direction == Direction::Inbound { 1 } else { stretch.min(left) };
-            if let Some(inbound) =
-                core.stage.inbound().filter(|_| self.options.direction == Direction::Inbound)
-            {
-                inbound.reset_windows();
+            let passes = if inbound { 1 } else { stretch.min(left) };
+            if inbound {
+                lineup.reset_windows();
             }
             let began = Instant::now();
-            core.rx.rewind(passes);
-            core.run(&AtomicBool::new(false));
+            lineup.rewind(passes);
+            lineup.run(&AtomicBool::new(false), || self.show(&bar, start, left));
             left -= passes;
             stretch = next_stretch(passes, began.elapsed());
             self.show(&bar, start, left);
-            if self.is_over(start) || is_exhausted(&mut core) {
+            if self.is_over(start) || lineup.is_exhausted() {
                 break;
             }
         }
         bar.finish_and_clear();
-        let mut outcome = outcome_of(&core);
-        outcome.complaint = self.timed_complaint(&core);
+        let mut outcome = outcome_of(&lineup);
+        outcome.complaint = self.timed_complaint(&lineup);
         Ok(outcome)
     }
 
+    /// Passes to be timed: as many as asked, or as a schedule has in the time, or until the time is over.
+    fn passes(&self) -> u64 {
+        match (self.options.repeat, self.options.duration, self.pace()) {
+            (Some(repeat), ..) => repeat,
+            (None, Some(seconds), Some(pace)) => {
+                let one = pace.nanoseconds(1).max(1.0);
+                ((seconds * 1e9 / one).ceil() as u64).max(1)
+            }
+            _ => u64::MAX,
+        }
+    }
+
     /// Timed passes are not compared, but what fails in them counts.
-    fn timed_complaint(&self, core: &Core) -> Option<String> {
-        let (first, last) = core.stage.counters();
+    fn timed_complaint(&self, lineup: &Lineup) -> Option<String> {
+        let (first, last) = lineup.counters();
         let failed = if self.can_verify() { last.dropped.total() } else { 0 };
         let inbound = (failed > 0).then(|| format!("{failed} inbound packets failed"));
-        let complaint = failed_inside(first).or(inbound)?;
+        let complaint = failed_inside(&first).or(inbound)?;
         Some(format!("{complaint} in the timed passes"))
     }
 
@@ -293,27 +424,17 @@ fn next_stretch(passes: u64, took: Duration) -> u64 {
     wanted.clamp(1, passes.saturating_mul(16))
 }
 
-fn is_exhausted(core: &mut Core) -> bool {
-    let exhausted = |outbound: &mut ipsec_esp::outbound::Outbound| {
-        outbound.counters().dropped.count(DropReason::SequenceExhausted) > 0
-    };
-    core.stage.outbound().is_some_and(exhausted)
-}
-
-fn outcome_of(core: &Core) -> Outcome {
-    let turns = core.counters();
-    let (first, last) = core.stage.counters();
-    let mut costs = Vec::new();
-    core.stage.costs(&mut costs);
+fn outcome_of(lineup: &Lineup) -> Outcome {
+    let (first, last) = lineup.counters();
     Outcome {
-        ledger: core.ledger(),
+        ledger: lineup.ledger(),
         ip_bytes: (first.ip_bytes_in, last.ip_bytes_out),
-        seconds: core.clock().nanoseconds(0, turns.active) as f64 / 1e9,
-        latency: core.latency().histogram().clone(),
-        costs,
-        turns,
+        seconds: lineup.seconds(),
+        latency: lineup.latency(),
+        costs: lineup.costs(),
+        cores: lineup.cores().to_vec(),
         verified: None,
         complaint: None,
-        exhausted: first.dropped.count(DropReason::SequenceExhausted) > 0,
+        exhausted: lineup.is_exhausted(),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipsec_esp::flow_key::FlowKey;
 use ipsec_esp::header::link::Link;
-use pipeline::capture::{Capture, CaptureError};
+use pipeline::capture::{Capture, CaptureError, CaptureWriter};
 use pipeline::port::{CaptureTx, NullTx, TxPort};
 use pipeline::{Burst, Ledger, Mbuf};
 
@@ -21,7 +21,7 @@ struct Expected {
 }
 
 /// Compares packets that come back with a capture.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Comparison {
     capture: Arc<Capture>,
     expected: Vec<Expected>,
@@ -80,6 +80,21 @@ impl Comparison {
         }
     }
 
+    /// Adds what another core's comparison found: a flow must have come back by one core alone.
+    pub fn add(&mut self, other: &Self) {
+        for (back, more) in self.back.iter_mut().zip(&other.back) {
+            self.repeated += u64::from(*back && *more);
+            *back |= more;
+        }
+        for (last, more) in self.last_of_flow.iter_mut().zip(&other.last_of_flow) {
+            self.reordered += u64::from(last.is_some() && more.is_some());
+            *last = last.or(*more);
+        }
+        self.differing += other.differing;
+        self.repeated += other.repeated;
+        self.reordered += other.reordered;
+    }
+
     /// What is wrong with what came back, in words; `None` when nothing is. `due` packets should have come back.
     #[must_use]
     pub fn complaint(&self, due: u64) -> Option<String> {
@@ -113,20 +128,36 @@ fn shape(frame: &[u8], link: Link) -> (usize, Option<FlowKey>) {
 pub struct Sink {
     comparison: Option<Comparison>,
     writer: Option<CaptureTx>,
+    /// Where several cores send, packets to be written wait here for those of the others.
+    kept: Option<Vec<Kept>>,
     null: NullTx,
 }
+
+/// A packet to be written: its number in the capture, its time, its bytes.
+type Kept = (u32, u64, Vec<u8>);
 
 impl Sink {
     /// Compares where there is something to compare with, writes where there is a file.
     #[must_use]
     pub fn new(comparison: Option<Comparison>, writer: Option<CaptureTx>) -> Self {
-        Self { comparison, writer, null: NullTx::default() }
+        Self { comparison, writer, kept: None, null: NullTx::default() }
+    }
+
+    /// Compares as above, and keeps packets to be written with those of other cores.
+    #[must_use]
+    pub fn keeping(comparison: Option<Comparison>) -> Self {
+        Self { kept: Some(Vec::new()), ..Self::new(comparison, None) }
     }
 
     /// Neither: frees what it gets.
     #[must_use]
     pub fn null() -> Self {
         Self::new(None, None)
+    }
+
+    /// Writes what goes out from now on.
+    pub fn write_to(&mut self, writer: CaptureTx) {
+        self.writer = Some(writer);
     }
 
     /// What the comparison found.
@@ -142,6 +173,23 @@ impl Sink {
     pub fn finish(self) -> Result<(), CaptureError> {
         self.writer.map_or(Ok(()), CaptureTx::finish)
     }
+
+    /// Writes what the sinks of several cores kept, in the order of the capture.
+    ///
+    /// # Errors
+    /// What writing met.
+    pub fn write_together(sinks: Vec<Self>, mut writer: CaptureWriter) -> Result<(), CaptureError> {
+        let mut kept: Vec<Kept> = sinks.into_iter().filter_map(|sink| sink.kept).flatten().collect();
+        kept.sort_by_key(|&(number, ..)| number);
+        kept.iter().try_for_each(|(_, time, bytes)| writer.write(*time, bytes.len() as u32, bytes))?;
+        writer.finish()
+    }
+}
+
+fn keep(packet: &Mbuf) -> Kept {
+    let mut bytes = Vec::with_capacity(packet.packet_len());
+    packet.segments().for_each(|segment| bytes.extend_from_slice(segment));
+    (packet.number(), packet.timestamp_ns(), bytes)
 }
 
 impl TxPort for Sink {
@@ -149,6 +197,9 @@ impl TxPort for Sink {
     fn transmit(&mut self, burst: &mut Burst<Mbuf>) -> usize {
         if let Some(comparison) = &mut self.comparison {
             burst.iter().for_each(|packet| comparison.look(packet));
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.extend(burst.iter().map(keep));
         }
         match &mut self.writer {
             Some(writer) => writer.transmit(burst),

@@ -1,76 +1,22 @@
-//! Logical cores: pinning, and the loop that a polling core runs.
+//! The loop that moves packets: from one rx port, through the stages, to one tx port.
 //!
-//! Invariant: the loop hands every packet on or keeps it, and stops only when its input has ended and nothing is held,
+//! Invariant: a turn hands every packet on or keeps it; the loop stops only when its input has ended and nothing is held,
 //! or when told to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::{CoreCounters, Ended, Task, Turn};
 use crate::burst::{Burst, MAX_BURST};
 use crate::clock::{Clock, Tick};
 use crate::latency::Latency;
 use crate::port::{Receive, RxPort, TxPort};
 use crate::stage::Stage;
 
-/// Number of a processor as the operating system counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LcoreId(pub usize);
-
-impl LcoreId {
-    /// The processors that this process may run on.
-    #[must_use]
-    pub fn available() -> Vec<Self> {
-        let cores = core_affinity::get_core_ids().unwrap_or_default();
-        cores.into_iter().map(|core| Self(core.id)).collect()
-    }
-
-    /// Pins the calling thread to this processor; false when the system does not allow it.
-    #[must_use]
-    pub fn pin_current_thread(self) -> bool {
-        core_affinity::set_for_current(core_affinity::CoreId { id: self.0 })
-    }
-}
-
-/// Processor time that the calling thread has used, in nanoseconds.
-#[must_use]
-pub fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes one timespec to the given place.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0;
-    if failed { 0 } else { time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 }
-}
-
-/// What the turns of a polling core were, and when it worked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CoreCounters {
-    /// Turns that moved packets.
-    pub busy: u64,
-    /// Turns that found nothing to do.
-    pub idle: u64,
-    /// Turns in which packets waited for room downstream.
-    pub stalled: u64,
-    /// Tick of the first burst received in the last run; 0 before it.
-    pub first_rx: Tick,
-    /// Tick after the last burst handed to the tx port.
-    pub last_tx: Tick,
-    /// Ticks from the first receive to the last hand-over, summed over the runs; what is done between runs is not in.
-    pub active: Tick,
-}
-
-/// Why [`PollingCore::run`] came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// The input ended and everything inside was handed on.
-    Drained,
-    /// The stop flag was set.
-    Stopped,
-    /// The input ended, but packets stayed inside that no longer moved.
-    Stuck,
-}
-
-/// Turns without any movement, after the input's end, before the loop gives up on what is held.
+/// Turns without any movement, after the input's end, before the loop gives up on what is held. Turns in which other
+/// cores are at work do not count.
 const PATIENCE: u32 = 1 << 20;
 
-/// A run-to-completion core: one rx port, the stages, one tx port.
+/// One rx port, the stages, one tx port.
 #[derive(Debug)]
 pub struct PollingCore<R, S, T> {
     /// Where packets come from.
@@ -84,7 +30,13 @@ pub struct PollingCore<R, S, T> {
     input: Burst,
     output: Burst,
     latency: Latency,
+    /// All but `active`, which is what came of earlier runs.
     counters: CoreCounters,
+    now: Tick,
+    /// Packets bring their own tick, or come out with those of other turns.
+    mixed: bool,
+    ended: bool,
+    quiet: u32,
 }
 
 impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
@@ -100,84 +52,65 @@ impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
         burst: usize,
     ) -> Result<Self, hdrhistogram::CreationError> {
         Ok(Self {
+            latency: Latency::new(clock.clone())?,
+            mixed: rx.stamps() || stage.merges(),
             rx,
             stage,
             tx,
-            latency: Latency::new(clock.clone())?,
-            clock,
             burst: burst.clamp(1, MAX_BURST),
             input: Burst::new(),
             output: Burst::new(),
             counters: CoreCounters::default(),
+            now: clock.tick(),
+            clock,
+            ended: false,
+            quiet: 0,
         })
     }
 
-    /// Polls until the input ends or `stop` is set. Can be called again, for instance after rewinding the port.
+    /// Polls on this thread until the input ends or `stop` is set. Can be called again, for instance after rewinding the
+    /// port.
     pub fn run(&mut self, stop: &AtomicBool) -> Ended {
-        self.counters.first_rx = 0;
-        let ended = self.poll_until(stop);
-        let CoreCounters { first_rx, last_tx, .. } = self.counters;
-        if first_rx != 0 {
-            self.counters.active += last_tx.saturating_sub(first_rx);
-        }
+        self.open();
+        let ended = loop {
+            if let Turn::Finished(ended) = self.turn() {
+                break ended;
+            }
+            if stop.load(Ordering::Relaxed) {
+                break Ended::Stopped;
+            }
+        };
+        self.offline();
         ended
     }
 
-    fn poll_until(&mut self, stop: &AtomicBool) -> Ended {
-        let mut ended = false;
-        let mut quiet = 0;
-        let mut now = self.clock.tick();
-        loop {
-            // When nothing waits inside, all that comes out in this turn came in with it.
-            let alone = self.held() == 0;
-            let received = if self.input.is_empty() && !ended { self.receive(now, &mut ended) } else { 0 };
-            self.stage.process(&mut self.input, &mut self.output);
-            let sent = match self.output.is_empty() {
-                true => 0,
-                false if alone => self.transmit(now),
-                false => self.transmit_mixed(),
-            };
-            now = if sent > 0 { self.counters.last_tx } else { self.clock.tick() };
-            self.count_turn(received + sent);
-            if stop.load(Ordering::Relaxed) {
-                return Ended::Stopped;
-            }
-            if ended {
-                if self.held() == 0 {
-                    return Ended::Drained;
-                }
-                self.stage.flush();
-                quiet = if received + sent > 0 { 0 } else { quiet + 1 };
-                if quiet > PATIENCE {
-                    return Ended::Stuck;
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn receive(&mut self, now: Tick, ended: &mut bool) -> usize {
+    #[inline(always)]
+    fn receive(&mut self) -> usize {
         match self.rx.receive(&mut self.input, self.burst) {
             Receive::Packets => {
                 if self.counters.first_rx == 0 {
-                    self.counters.first_rx = now;
+                    self.counters.first_rx = self.now;
                 }
-                self.input.iter_mut().for_each(|packet| packet.set_rx_tick(now));
+                if !self.rx.stamps() {
+                    let now = self.now;
+                    self.input.iter_mut().for_each(|packet| packet.set_rx_tick(now));
+                }
             }
             Receive::Idle => {}
-            Receive::End => *ended = true,
+            Receive::End => self.ended = true,
         }
         self.input.len()
     }
 
-    /// Hands the output over, all of which came in at `start`, and records the latency of what the port took.
-    #[inline]
-    fn transmit(&mut self, start: Tick) -> usize {
+    /// Hands the output over, all of which came in at the turn's start, and records the latency of what the port took.
+    #[inline(always)]
+    fn transmit(&mut self) -> usize {
         let sent = self.tx.transmit(&mut self.output);
-        self.counters.last_tx = self.clock.tick();
+        let now = self.clock.tick();
         if sent > 0 {
-            self.latency.record(start, self.counters.last_tx, sent as u64);
+            self.latency.record(self.now, now, sent as u64);
         }
+        self.handed_over(now);
         sent
     }
 
@@ -193,19 +126,34 @@ impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
                 self.latency.record(start, now, run.len() as u64);
             }
         }
-        self.counters.last_tx = now;
+        self.handed_over(now);
         sent
     }
 
-    #[inline]
-    fn count_turn(&mut self, moved: usize) {
-        if moved > 0 {
-            self.counters.busy += 1;
-        } else if self.input.is_empty() && self.output.is_empty() {
-            self.counters.idle += 1;
-        } else {
-            self.counters.stalled += 1;
+    #[inline(always)]
+    fn handed_over(&mut self, now: Tick) {
+        self.counters.last_tx = now;
+        self.now = now;
+    }
+
+    /// What the turn was, after the input's end: whether anything may still come out.
+    #[cold]
+    fn wind_down(&mut self, moved: usize) -> Option<Ended> {
+        if self.input.is_empty() {
+            self.stage.input_ended();
         }
+        if self.held() == 0 && !self.stage.awaits() {
+            return Some(Ended::Drained);
+        }
+        self.stage.flush();
+        self.quiet = if moved > 0 || self.stage.awaits() { 0 } else { self.quiet + 1 };
+        (self.quiet > PATIENCE).then_some(Ended::Stuck)
+    }
+
+    fn finish(&mut self, how: Ended) -> Turn {
+        self.stage.close();
+        self.tx.close();
+        Turn::Finished(how)
     }
 
     /// Packets inside: received and not handed on.
@@ -234,13 +182,60 @@ impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
     /// Turn counters so far.
     #[must_use]
     pub fn counters(&self) -> CoreCounters {
-        self.counters
+        let CoreCounters { first_rx, last_tx, active, .. } = self.counters;
+        let last_run = if first_rx == 0 { 0 } else { last_tx.saturating_sub(first_rx) };
+        CoreCounters { active: active + last_run, ..self.counters }
     }
 
     /// The clock that the core reads.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+}
+
+impl<R: RxPort, S: Stage, T: TxPort> Task for PollingCore<R, S, T> {
+    fn open(&mut self) {
+        self.counters = CoreCounters { first_rx: 0, last_tx: 0, ..self.counters() };
+        self.ended = false;
+        self.quiet = 0;
+        self.stage.open();
+        self.tx.open();
+        self.now = self.clock.tick();
+    }
+
+    #[inline]
+    fn turn(&mut self) -> Turn {
+        // When nothing waits inside, all that comes out in this turn came in with it.
+        let alone = !self.mixed && self.held() == 0;
+        let received = if self.input.is_empty() && !self.ended { self.receive() } else { 0 };
+        self.stage.process(&mut self.input, &mut self.output);
+        let sent = match self.output.is_empty() {
+            true => 0,
+            false if alone => self.transmit(),
+            false => self.transmit_mixed(),
+        };
+        if sent == 0 {
+            self.now = self.clock.tick();
+        }
+        if self.ended
+            && let Some(how) = self.wind_down(received + sent)
+        {
+            return self.finish(how);
+        }
+        let turn = if received + sent > 0 {
+            Turn::Busy
+        } else if self.input.is_empty() && self.output.is_empty() {
+            Turn::Idle
+        } else {
+            Turn::Stalled
+        };
+        self.counters.count(turn);
+        turn
+    }
+
+    fn offline(&mut self) {
+        self.stage.offline();
     }
 }
 
