@@ -47,11 +47,14 @@ pub enum OpenError {
 pub struct QueuePairConfig {
     /// Jobs that may be in flight.
     pub depth: usize,
+    /// Whether packets lie in the cache of another core when they are submitted: a driver may then fetch the next one
+    /// while it works on this one.
+    pub far: bool,
 }
 
 impl Default for QueuePairConfig {
     fn default() -> Self {
-        Self { depth: 256 }
+        Self { depth: 256, far: false }
     }
 }
 

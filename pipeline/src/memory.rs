@@ -147,6 +147,15 @@ pub fn prefetch<T>(value: &T) {
     prefetch_line(std::ptr::from_ref(value).cast());
 }
 
+/// As [`prefetch`], for every line of `bytes`.
+#[inline(always)]
+pub fn prefetch_bytes(bytes: &[u8]) {
+    bytes.chunks(LINE).for_each(|line| prefetch_line(line.as_ptr()));
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 #[inline(always)]
 pub(crate) fn prefetch_line(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

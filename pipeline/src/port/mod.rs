@@ -3,12 +3,14 @@
 //! A port counts what it lets in and out; loss, if any, happens here and is counted here.
 
 mod generator;
+mod link;
 mod null;
 mod paced;
 mod replay;
 mod ring;
 
 pub use generator::{Generator, GeneratorConfig, Sizes, flow_endpoint};
+pub use link::{Faults, LinkConfig, LinkError, LinkRx, LinkTx, VirtualTime, link};
 pub use null::{NullRx, NullTx};
 pub use paced::{Pace, Paced, TimeSource};
 pub use replay::{CaptureTx, Replay, ReplayDrop};

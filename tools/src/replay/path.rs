@@ -72,7 +72,7 @@ impl Parts<'_> {
     pub fn for_crew(&self, workers: u8) -> Result<(Path<Owner>, Vec<Vec<Worker>>), Failure> {
         let opened = Opened::new(self, 1)?;
         let make = || -> Result<_, Failure> {
-            let theirs: Result<Vec<_>, _> = (0..workers).map(|_| opened.dispatcher()).collect();
+            let theirs: Result<Vec<_>, _> = (0..workers).map(|_| opened.far_dispatcher()).collect();
             Ok(crew(opened.dispatcher()?, theirs?, CrewConfig::default(), &self.clock))
         };
         let ((out, first), (back, second)) = (make()?, make()?);
@@ -174,6 +174,12 @@ impl Opened {
 
     fn dispatcher(&self) -> Result<Dispatcher, Failure> {
         self.registry.dispatcher(&QueuePairConfig::default()).map_err(Failure::usage)
+    }
+
+    /// For a core that gets its packets from another one.
+    fn far_dispatcher(&self) -> Result<Dispatcher, Failure> {
+        let config = QueuePairConfig { far: true, ..QueuePairConfig::default() };
+        self.registry.dispatcher(&config).map_err(Failure::usage)
     }
 
     /// The SAs of a direction, with what was opened for them.

@@ -96,6 +96,6 @@ impl Driver for Software {
         self.sessions.close(id);
     }
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
-        Box::new(Queue::new(self.sessions.view(), config.depth))
+        Box::new(Queue::new(self.sessions.view(), config))
     }
 }

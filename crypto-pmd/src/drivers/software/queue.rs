@@ -1,8 +1,9 @@
 //! The software driver's queue pair: works when jobs are submitted, hands them back when polled.
 
+use pipeline::memory::prefetch_bytes;
 use pipeline::{MAX_BURST, Mbuf};
 
-use crate::device::QueuePair;
+use crate::device::{QueuePair, QueuePairConfig};
 use crate::drivers::sessions::View;
 use crate::job::{Job, JobBurst, Status};
 
@@ -17,12 +18,19 @@ pub(super) struct Queue {
     sessions: View<Chain>,
     done: JobBurst,
     depth: usize,
+    far: bool,
     scratch: Vec<u8>,
 }
 
 impl Queue {
-    pub(super) fn new(sessions: View<Chain>, depth: usize) -> Self {
-        Self { sessions, done: JobBurst::new(), depth: depth.clamp(1, MAX_BURST), scratch: vec![0; SCRATCH] }
+    pub(super) fn new(sessions: View<Chain>, config: &QueuePairConfig) -> Self {
+        Self {
+            sessions,
+            done: JobBurst::new(),
+            depth: config.depth.clamp(1, MAX_BURST),
+            far: config.far,
+            scratch: vec![0; SCRATCH],
+        }
     }
 }
 
@@ -30,7 +38,11 @@ impl QueuePair for Queue {
     fn submit(&mut self, jobs: &mut JobBurst) -> usize {
         self.sessions.refresh();
         let room = self.depth - self.done.len();
-        for job in jobs.iter_mut().take(room) {
+        for index in 0..room.min(jobs.len()) {
+            if self.far {
+                fetch_ahead(jobs.as_slice().get(index + 1..).unwrap_or_default());
+            }
+            let Some(job) = jobs.as_mut_slice().get_mut(index) else { break };
             let status = match self.sessions.find(job.session()) {
                 Some(chain) => run(chain, job, &mut self.scratch),
                 None => Status::UnknownSession,
@@ -44,6 +56,17 @@ impl QueuePair for Queue {
         // A core that has nothing to submit must let the keys of closed sessions go all the same.
         self.sessions.refresh();
         done.take_from(&mut self.done)
+    }
+}
+
+/// Asks for the next packet's bytes, and for the header of the one behind it.
+#[inline]
+fn fetch_ahead(next: &[Job]) {
+    if let Some(next) = next.first() {
+        prefetch_bytes(next.source().data());
+    }
+    if let Some(second) = next.get(1) {
+        second.source().prefetch_header();
     }
 }
 
