@@ -193,14 +193,11 @@ def test_inbound_without_an_inbound_sa_is_refused(bench):
 
 
 REFUSED_OPTIONS = {
-    "layout": ("--layout", "pipelined"),
     "multibuffer": ("--driver", "multibuffer"),
     "nic": ("--driver", "nic"),
     "scheduler": ("--driver", "scheduler"),
     "offload": ("--offload", "inline-crypto"),
     "html": ("--html", "x"),
-    "rate": ("--rate", "1000"),
-    "cores": ("--cores", "0,1"),
 }
 USAGE_ERRORS = {
     "unknown-option": ("--no-such-option",),
@@ -210,6 +207,11 @@ USAGE_ERRORS = {
     "burst-of-nothing": ("--burst", "0"),
     "option-without-value": ("--repeat",),
     "two-captures": ("another.pcap",),
+    "unknown-layout": ("--layout", "ring"),
+    "a-core-twice": ("--cores", "0,0"),
+    "too-many-cores": ("--cores", ",".join(map(str, range(64)))),
+    "no-rate": ("--rate", "0"),
+    "unknown-idle": ("--idle", "nap"),
 }
 
 

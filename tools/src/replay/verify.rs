@@ -174,14 +174,20 @@ impl Sink {
         self.writer.map_or(Ok(()), CaptureTx::finish)
     }
 
-    /// Writes what the sinks of several cores kept, in the order of the capture.
+    /// Writes what the sinks of several cores kept: each core's packets in the order in which it sent them, since an SA's
+    /// numbers rise in that order, and between cores as near to the order of the capture as that allows.
     ///
     /// # Errors
     /// What writing met.
     pub fn write_together(sinks: Vec<Self>, mut writer: CaptureWriter) -> Result<(), CaptureError> {
-        let mut kept: Vec<Kept> = sinks.into_iter().filter_map(|sink| sink.kept).flatten().collect();
-        kept.sort_by_key(|&(number, ..)| number);
-        kept.iter().try_for_each(|(_, time, bytes)| writer.write(*time, bytes.len() as u32, bytes))?;
+        let of_core = |sink: Self| sink.kept.map(|kept| kept.into_iter().peekable());
+        let mut cores: Vec<_> = sinks.into_iter().filter_map(of_core).collect();
+        let number_of = |next: Option<&Kept>| next.map_or(u64::MAX, |&(number, ..)| u64::from(number));
+        while let Some((_, time, bytes)) =
+            cores.iter_mut().min_by_key(|core| number_of(core.peek())).and_then(std::iter::Iterator::next)
+        {
+            writer.write(time, bytes.len() as u32, &bytes)?;
+        }
         writer.finish()
     }
 }
