@@ -180,11 +180,12 @@ impl Sink {
     /// # Errors
     /// What writing met.
     pub fn write_together(sinks: Vec<Self>, mut writer: CaptureWriter) -> Result<(), CaptureError> {
-        let of_core = |sink: Self| sink.kept.map(|kept| kept.into_iter().peekable());
-        let mut cores: Vec<_> = sinks.into_iter().filter_map(of_core).collect();
-        let number_of = |next: Option<&Kept>| next.map_or(u64::MAX, |&(number, ..)| u64::from(number));
-        while let Some((_, time, bytes)) =
-            cores.iter_mut().min_by_key(|core| number_of(core.peek())).and_then(std::iter::Iterator::next)
+        let mut cores: Vec<_> = sinks.into_iter().filter_map(|sink| sink.kept.map(Vec::into_iter)).collect();
+        let next_of = |core: &std::vec::IntoIter<Kept>| core.as_slice().first().map(|&(number, ..)| number);
+        while let Some((_, time, bytes)) = cores
+            .iter_mut()
+            .min_by_key(|core| next_of(core).map_or(u64::MAX, u64::from))
+            .and_then(Iterator::next)
         {
             writer.write(time, bytes.len() as u32, &bytes)?;
         }
