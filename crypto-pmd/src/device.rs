@@ -72,8 +72,11 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// What is not supported, or that there is no room.
     fn open_session(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError>;
 
-    /// Forgets a session and wipes its keys, as soon as no queue pair uses it.
+    /// Forgets a session and wipes its keys, once no queue pair uses it; see [`Driver::collect`].
     fn close_session(&self, id: SessionId);
+
+    /// Wipes and frees what closed sessions left, as far as no queue pair uses it.
+    fn collect(&self) {}
 
     /// Makes a queue pair for one core.
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair>;

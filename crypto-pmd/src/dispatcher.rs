@@ -3,7 +3,7 @@
 //! Invariants: jobs of one session are offered to its driver in the order in which they were submitted; what a
 //! driver does not take stays in the caller's burst, in order; what it takes comes out of `poll` once.
 
-use pipeline::replica::Replica;
+use pipeline::publish::Reader;
 
 use crate::device::{DriverId, QueuePair};
 use crate::job::{Job, JobBurst, Status};
@@ -17,7 +17,7 @@ pub(crate) type Route = (u32, DriverId);
 #[derive(Debug)]
 pub struct Dispatcher {
     queues: Vec<Box<dyn QueuePair>>,
-    routes: Replica<Route>,
+    routes: Reader<Route>,
     in_flight: usize,
     next_poll: usize,
     /// Jobs whose session is unknown; they complete with that status.
@@ -29,7 +29,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(queues: Vec<Box<dyn QueuePair>>, routes: Replica<Route>) -> Self {
+    pub(crate) fn new(queues: Vec<Box<dyn QueuePair>>, routes: Reader<Route>) -> Self {
         Self {
             queues,
             routes,
@@ -45,7 +45,6 @@ impl Dispatcher {
     /// again after a poll.
     #[inline]
     pub fn submit(&mut self, jobs: &mut JobBurst) -> usize {
-        // Also where no route is asked for, or the changes would pile up unread.
         self.routes.refresh();
         let taken = match self.queues.as_mut_slice() {
             [only] => only.submit(jobs),
@@ -58,6 +57,8 @@ impl Dispatcher {
     /// Adds finished jobs to `done` while it has room and returns how many.
     #[inline]
     pub fn poll(&mut self, done: &mut JobBurst) -> usize {
+        // Also where there is nothing to submit, or what was retired would wait for this core.
+        self.routes.refresh();
         let finished = match self.queues.as_mut_slice() {
             [only] => only.poll(done),
             _ => self.poll_many(done),
@@ -73,6 +74,7 @@ impl Dispatcher {
 
     /// The core goes to sleep or stops: no claim is held on anything shared until the next call.
     pub fn offline(&mut self) {
+        self.routes.offline();
         self.queues.iter_mut().for_each(|queue| queue.offline());
     }
 

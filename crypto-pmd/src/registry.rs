@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipeline::replica::Table;
+use pipeline::publish::Table;
 
 use crate::device::{Driver, DriverId, OpenError, QueuePairConfig};
 use crate::dispatcher::{Dispatcher, Route};
@@ -123,8 +123,8 @@ impl Registry {
         }
     }
 
-    /// Closes a session: its keys are wiped here, and in the driver as soon as no queue pair uses them. False
-    /// when the handle is not that of an open session.
+    /// Closes a session: its keys are wiped here, and in the driver by the first [`Registry::collect`] after every queue pair has
+    /// stopped using them. False when the handle is not that of an open session.
     pub fn close(&self, id: SessionId) -> bool {
         let mut inner = self.lock();
         let Some((driver, _)) = inner.take(id) else { return false };
@@ -133,7 +133,17 @@ impl Registry {
         }
         self.routes.remove(id.index());
         inner.release(id);
+        drop(inner);
+        self.collect();
         true
+    }
+
+    /// Wipes and frees what belonged to closed sessions, as far as every core has passed a burst boundary since; how many routes still
+    /// wait. Closing a session does it too, so only the last ones closed need it.
+    pub fn collect(&self) -> usize {
+        let inner = self.lock();
+        inner.drivers.iter().for_each(|driver| driver.collect());
+        self.routes.collect()
     }
 
     /// Sessions that are open.
@@ -152,7 +162,7 @@ impl Registry {
             return Err(OpenError::NoDriver(Placement::Any.to_string()));
         }
         let queues = inner.drivers.iter().map(|driver| driver.queue_pair(config)).collect();
-        Ok(Dispatcher::new(queues, self.routes.replica()))
+        Ok(Dispatcher::new(queues, self.routes.reader()))
     }
 
     /// Every change leaves the tables whole before it can fail, so a poisoned lock is as good as any.

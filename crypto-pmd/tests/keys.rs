@@ -182,7 +182,7 @@ fn the_watch_sees_a_key_that_is_in_use_and_one_that_is_given_back() {
 }
 
 #[test]
-fn a_closed_session_leaves_no_key_behind_once_its_queue_pair_has_polled() {
+fn a_closed_session_leaves_no_key_behind_once_its_queue_pair_has_polled_and_the_control_side_collected() {
     for suite in 0..marked_suites().len() {
         watched(|| {
             let mut bench = Bench::new();
@@ -195,6 +195,7 @@ fn a_closed_session_leaves_no_key_behind_once_its_queue_pair_has_polled() {
             assert!(freed == 0 && live >= 1, "{freed} {live}");
             assert!(bench.registry.close(session));
             bench.dispatcher.poll(&mut job::JobBurst::new());
+            assert_eq!(bench.registry.collect(), 0);
             assert_eq!(seen(), Seen { freed: 0, live: 0 });
             drop(bench);
             assert_eq!(seen(), Seen { freed: 0, live: 0 });

@@ -32,11 +32,12 @@ pub mod mbuf;
 pub mod memory;
 pub mod pool;
 pub mod port;
+pub mod publish;
 pub mod reorder;
-pub mod replica;
 pub mod ring;
 pub mod stage;
 pub mod stats;
+mod sync;
 
 pub use burst::{Burst, LargeBurst, MAX_BURST};
 pub use clock::{Clock, Tick};

@@ -6,12 +6,9 @@
 //! A ring knows how many cores still put bursts in ([`Ring::open`], [`Ring::close`]), so that the core that takes them
 //! out can tell an empty ring from one that stays empty.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use crossbeam_queue::ArrayQueue;
-
 use crate::burst::{Burst, MAX_BURST};
 use crate::mbuf::Mbuf;
+use crate::sync::{ArrayQueue, AtomicUsize, Ordering};
 
 /// A bounded ring of bursts; any number of cores may push and pop.
 ///

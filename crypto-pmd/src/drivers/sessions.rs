@@ -1,45 +1,52 @@
-//! The session table that software drivers share: set up by the control side, read by each queue pair from its
-//! own replica.
+//! The session table that software drivers share: set up by the control side, read by each queue pair.
 
-use std::sync::Arc;
-
-use pipeline::replica::{Replica, Table};
+use pipeline::publish::{Reader, Table};
 
 use crate::session::SessionId;
 
 /// Control side.
 #[derive(Debug)]
 pub(crate) struct Sessions<S> {
-    table: Table<(u32, Arc<S>)>,
+    table: Table<(u32, S)>,
 }
 
-impl<S> Sessions<S> {
+impl<S: Send + Sync> Sessions<S> {
     pub(crate) fn new() -> Self {
         Self { table: Table::new() }
     }
 
     pub(crate) fn open(&self, id: SessionId, state: S) {
-        self.table.set(id.index(), (id.generation(), Arc::new(state)));
+        self.table.set(id.index(), (id.generation(), state));
     }
 
     pub(crate) fn close(&self, id: SessionId) {
         self.table.remove(id.index());
     }
 
+    /// Wipes and frees what was closed, as far as no queue pair can be using it.
+    pub(crate) fn collect(&self) {
+        self.table.collect();
+    }
+
     pub(crate) fn view(&self) -> View<S> {
-        View(self.table.replica())
+        View(self.table.reader())
     }
 }
 
 /// A queue pair's side.
 #[derive(Debug)]
-pub(crate) struct View<S>(Replica<(u32, Arc<S>)>);
+pub(crate) struct View<S>(Reader<(u32, S)>);
 
 impl<S> View<S> {
-    /// Applies what the control side did since the last burst.
+    /// A burst boundary.
     #[inline(always)]
     pub(crate) fn refresh(&mut self) {
         self.0.refresh();
+    }
+
+    /// Nothing is looked at until the next burst boundary.
+    pub(crate) fn offline(&mut self) {
+        self.0.offline();
     }
 
     #[inline(always)]

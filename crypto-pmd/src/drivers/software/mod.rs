@@ -95,6 +95,9 @@ impl Driver for Software {
     fn close_session(&self, id: SessionId) {
         self.sessions.close(id);
     }
+    fn collect(&self) {
+        self.sessions.collect();
+    }
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
         Box::new(Queue::new(self.sessions.view(), config))
     }

@@ -57,6 +57,10 @@ impl QueuePair for Queue {
         self.sessions.refresh();
         done.take_from(&mut self.done)
     }
+
+    fn offline(&mut self) {
+        self.sessions.offline();
+    }
 }
 
 /// Asks for the next packet's bytes, and for the header of the one behind it.

@@ -1,0 +1,58 @@
+//! What cores share memory with, in one place, so that a model checker can take its place: under `--cfg loom` these are
+//! loom's, and the queue is a plain one, because what is modelled are the protocols of this crate, not `crossbeam`'s queue.
+
+#[cfg(not(loom))]
+pub(crate) use crossbeam_queue::ArrayQueue;
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(loom)]
+pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+#[cfg(loom)]
+pub(crate) use queue::ArrayQueue;
+
+#[cfg(loom)]
+mod queue {
+    use std::collections::VecDeque;
+    use std::sync::PoisonError;
+
+    /// As `crossbeam`'s, as far as it is used.
+    #[derive(Debug)]
+    pub(crate) struct ArrayQueue<T> {
+        items: loom::sync::Mutex<VecDeque<T>>,
+        capacity: usize,
+    }
+
+    impl<T> ArrayQueue<T> {
+        pub(crate) fn new(capacity: usize) -> Self {
+            Self { items: loom::sync::Mutex::new(VecDeque::new()), capacity }
+        }
+        fn items(&self) -> loom::sync::MutexGuard<'_, VecDeque<T>> {
+            self.items.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+        pub(crate) fn push(&self, item: T) -> Result<(), T> {
+            let mut items = self.items();
+            if items.len() == self.capacity {
+                return Err(item);
+            }
+            items.push_back(item);
+            Ok(())
+        }
+        pub(crate) fn pop(&self) -> Option<T> {
+            self.items().pop_front()
+        }
+        pub(crate) fn len(&self) -> usize {
+            self.items().len()
+        }
+        pub(crate) fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+        pub(crate) fn capacity(&self) -> usize {
+            self.capacity
+        }
+    }
+}
