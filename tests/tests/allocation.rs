@@ -9,8 +9,12 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser as _;
 use ipsec_esp::header::link::Link;
+use pipeline::lcore::{Ended, Idle, Lcore, PollingCore, Task, Turn, run};
+use pipeline::port::{NullTx, Receive, Replay, RxPort};
+use pipeline::stage::Stage;
+use pipeline::{Burst, Clock, Ledger, Pool, PoolConfig};
 use tools::config::Config;
-use tools::replay::{Options, Runner, Sink, Source};
+use tools::replay::{Options, Parts, Runner, Sink, Source};
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
@@ -77,6 +81,124 @@ fn warm_passes_make_no_heap_call() {
 fn warm_passes_over_recorded_packets_make_no_heap_call() {
     for capture in sealane_tests::captures() {
         assert_eq!(heap_calls(&[capture.to_str().unwrap()]), 0, "{}", capture.display());
+    }
+}
+
+/// A task whose heap calls are counted once it is armed.
+struct Counted<'a> {
+    task: &'a mut dyn Task,
+    armed: bool,
+    calls: u64,
+}
+
+impl Task for Counted<'_> {
+    fn open(&mut self) {
+        self.task.open();
+    }
+    fn turn(&mut self) -> Turn {
+        let before = COUNT.get();
+        let turn = self.task.turn();
+        if self.armed {
+            self.calls += COUNT.get() - before;
+        }
+        turn
+    }
+}
+
+/// Runs the tasks, one a core, a first time to warm them and a second time to count.
+fn heap_calls_of(tasks: Vec<&mut dyn Task>) -> Vec<u64> {
+    let mut tasks: Vec<_> = tasks.into_iter().map(|task| Counted { task, armed: false, calls: 0 }).collect();
+    let lcores = |tasks: &mut Vec<Counted<'_>>| {
+        let lcore = |task| Lcore { id: None, tasks: vec![task as &mut dyn Task], idle: Idle::SLEEP };
+        let runs = run(&mut tasks.iter_mut().map(lcore).collect::<Vec<_>>(), &AtomicBool::new(false), || {});
+        assert!(runs.iter().all(|run| run.ended == Ended::Drained));
+    };
+    lcores(&mut tasks);
+    tasks.iter_mut().for_each(|task| task.armed = true);
+    lcores(&mut tasks);
+    tasks.iter().map(|task| task.calls).collect()
+}
+
+/// What paths and ports of several cores are made from.
+struct Bench {
+    options: Options,
+    config: Config,
+    source: Source,
+    pool: Pool,
+}
+
+impl Bench {
+    fn new(arguments: &[&str]) -> Self {
+        let options = Options::parse_from(["esp-replay"].iter().chain(arguments));
+        let text = std::fs::read_to_string(sealane_tests::pcaps().join("default.toml")).unwrap();
+        let config = Config::from_text("default.toml", &text, Path::new(".")).unwrap().mirrored().unwrap();
+        let source = Source::of(&options).unwrap();
+        let pool = Pool::new(PoolConfig { buffers: 8192, ..PoolConfig::default() }).unwrap();
+        Self { options, config, source, pool }
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            config: &self.config,
+            direction: self.options.direction,
+            driver: self.options.driver,
+            link: Link::Ethernet,
+            pool: self.pool.clone(),
+            clock: Clock::new(),
+        }
+    }
+
+    fn core<S: Stage>(&self, numbers: Vec<u32>, stage: S) -> PollingCore<Rewound, S, NullTx> {
+        let rx = Replay::of_packets(self.source.capture.clone(), self.pool.clone(), 0, numbers);
+        PollingCore::new(Rewound(rx, false), stage, NullTx::default(), Clock::new(), 32).unwrap()
+    }
+}
+
+/// Replays a few passes more each time it has come to its end.
+struct Rewound(Replay, bool);
+
+impl RxPort for Rewound {
+    fn receive(&mut self, burst: &mut Burst, limit: usize) -> Receive {
+        if !std::mem::replace(&mut self.1, true) {
+            self.0.rewind(20);
+        }
+        let received = self.0.receive(burst, limit);
+        self.1 = received != Receive::End;
+        received
+    }
+    fn account(&self, ledger: &mut Ledger) {
+        self.0.account(ledger);
+    }
+}
+
+#[test]
+fn several_cores_that_run_to_completion_make_no_heap_call_once_warm() {
+    for packets in ["64,flows=50", "1400,flows=50", "9000,flows=50", "imix,flows=50"] {
+        let bench = Bench::new(&["--driver", "software", "--generate", packets]);
+        let paths = bench.parts().for_cores(3).unwrap();
+        let shares = |core: u32| (0..1024).filter(|number| number % 3 == core).collect();
+        let mut cores: Vec<_> = (0..).zip(paths).map(|(core, path)| bench.core(shares(core), path)).collect();
+        let calls = heap_calls_of(cores.iter_mut().map(|core| core as &mut dyn Task).collect());
+        assert_eq!(calls, [0; 3], "{packets}");
+        let mut ledger = Ledger::default();
+        cores.iter().for_each(|core| ledger.add(&core.ledger()));
+        assert!(ledger.is_exact() && ledger.sent == 40 * 1024, "{ledger:?}");
+    }
+}
+
+#[test]
+fn an_owner_and_its_workers_make_no_heap_call_once_warm() {
+    for packets in ["64,flows=50", "1400,flows=50", "9000,flows=50", "imix,flows=50"] {
+        let bench = Bench::new(&["--driver", "software", "--generate", packets]);
+        let (path, mut workers) = bench.parts().for_crew(2).unwrap();
+        let mut owner = bench.core((0..1024).collect(), path);
+        let mut tasks: Vec<&mut dyn Task> = vec![&mut owner];
+        tasks.extend(workers.iter_mut().flatten().map(|worker| worker as &mut dyn Task));
+        let calls = heap_calls_of(tasks);
+        assert_eq!(calls, [0; 5], "{packets}");
+        let done: u64 = workers.iter().flatten().map(crypto_pmd::crew::Worker::jobs_done).sum();
+        let ledger = owner.ledger();
+        assert!(ledger.is_exact() && ledger.sent == 40 * 1024 && done > 0, "{ledger:?}, {done}");
     }
 }
 

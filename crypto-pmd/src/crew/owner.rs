@@ -19,8 +19,8 @@ pub struct Owner {
     own: Dispatcher,
     lanes: Vec<Worked>,
     window: Reorder<Job>,
-    /// Results on their way into the window; empty between calls.
-    results: JobBurst,
+    /// Results on their way into the window; empty, and here, between calls.
+    results: Option<JobBurst>,
     /// Empty bursts.
     spares: Vec<JobBurst>,
     /// Jobs that came back too late and were not handed out yet.
@@ -88,7 +88,7 @@ impl Owner {
             own,
             lanes: lanes.into_iter().map(|lane| Worked { lane, jobs: 0 }).collect(),
             window: Reorder::with_capacity(config.window.max(MAX_BURST)),
-            results: JobBurst::new(),
+            results: Some(JobBurst::new()),
             spares,
             late: JobBurst::new(),
             in_flight: 0,
@@ -240,11 +240,13 @@ impl Crypto for Owner {
         let mut finished = done.take_from(&mut self.late);
         finished += self.release(done);
         finished += self.collect(done);
-        let mut results = std::mem::take(&mut self.results);
-        if self.late.is_empty() && self.own.poll(&mut results) > 0 {
+        if self.late.is_empty()
+            && let Some(mut results) = self.results.take()
+        {
+            self.own.poll(&mut results);
             finished += self.settle(&mut results, done, &mut None);
+            self.results = Some(results);
         }
-        self.results = results;
         finished += self.release(done);
         if self.window.held() > 0 {
             let age = self.patience.age();
