@@ -8,8 +8,9 @@ use crypto_pmd::Dispatcher;
 use crypto_pmd::crew::Crypto;
 use crypto_pmd::job::JobBurst;
 use pipeline::handoff::Peers;
-use pipeline::stage::{Sampler, Stage, StageCost};
-use pipeline::{Burst, Clock, Ledger, MAX_BURST};
+use pipeline::latency::Latency;
+use pipeline::stage::{Residence, Sampler, Stage, StageCost};
+use pipeline::{Burst, Clock, Ledger, MAX_BURST, Tick};
 
 use crate::counters::Passed;
 use crate::inbound::Inbound;
@@ -77,6 +78,17 @@ pub struct EspStage<H, C = Dispatcher> {
     issued: u64,
     returned: u64,
     sampler: Sampler<3>,
+    residence: Residency,
+}
+
+/// How long the packets of sampled bursts stay: from when a burst is offered until its last job is back.
+#[derive(Debug)]
+struct Residency {
+    clock: Clock,
+    latency: Option<Latency>,
+    /// The sampled burst that is inside: jobs made up to its end, when it came, its jobs. One at a time, or a
+    /// long queue would have to be kept.
+    inside: Option<(u64, Tick, u64)>,
 }
 
 impl<H: Half, C: Crypto> EspStage<H, C> {
@@ -99,6 +111,12 @@ impl<H: Half, C: Crypto> EspStage<H, C> {
             passed: Burst::new(),
             issued: 0,
             returned: 0,
+            // The bounds are constants that the histogram takes.
+            residence: Residency {
+                latency: Latency::new(clock.clone()).ok(),
+                clock: clock.clone(),
+                inside: None,
+            },
             sampler: Sampler::new(clock, [prepare, crypt, finish]),
         }
     }
@@ -172,6 +190,17 @@ impl<H: Half, C: Crypto> EspStage<H, C> {
     }
 }
 
+impl Residency {
+    #[cold]
+    fn leave(&mut self, began: Tick, jobs: u64) {
+        let now = self.clock.tick();
+        if let Some(latency) = &mut self.latency {
+            latency.record(began, now, jobs);
+        }
+        self.inside = None;
+    }
+}
+
 impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
     fn name(&self) -> &'static str {
         let [name, ..] = H::NAMES;
@@ -181,11 +210,15 @@ impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
     fn process(&mut self, input: &mut Burst, output: &mut Burst) {
         let sampled = self.sampler.begin();
         let packets = input.len();
+        let (began, issued) = (self.sampler.started(), self.issued);
         // Jobs of an earlier turn first, or later ones would overtake them.
         if self.jobs.is_empty() {
             self.prepare(input);
         }
         self.sampler.lap(sampled, 0, packets);
+        if sampled && self.issued > issued && self.residence.inside.is_none() {
+            self.residence.inside = Some((self.issued, began, self.issued - issued));
+        }
         if !self.jobs.is_empty() {
             self.crypto.submit(&mut self.jobs);
         }
@@ -193,6 +226,11 @@ impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
         self.sampler.lap(sampled, 1, packets);
         self.finish(output);
         self.sampler.lap(sampled, 2, packets);
+        if let Some((end, began, jobs)) = self.residence.inside
+            && end <= self.finished()
+        {
+            self.residence.leave(began, jobs);
+        }
     }
 
     #[inline]
@@ -237,6 +275,12 @@ impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
     fn account(&self, ledger: &mut Ledger) {
         self.half.account(ledger);
         ledger.held += (self.held() + self.peers.in_inbox()) as u64;
+    }
+
+    fn residences(&self, residences: &mut Vec<Residence>) {
+        if let Some(latency) = &self.residence.latency {
+            residences.push(Residence { name: self.name(), histogram: latency.histogram().clone() });
+        }
     }
 
     fn costs(&self, costs: &mut Vec<StageCost>) {

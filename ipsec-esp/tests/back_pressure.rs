@@ -27,7 +27,7 @@ const SAS: u32 = 3;
 
 /// Three SAs, each for a network of its own; a fourth network passes in the clear.
 fn three_sas(pace: Pace) -> Rig {
-    let config = QueuePairConfig { depth: 256 };
+    let config = QueuePairConfig::default();
     let mut rig = Rig::over(Slow::new(pace), &config, Link::Raw, new_pool(1024));
     for n in 0..SAS {
         let params =
@@ -224,7 +224,7 @@ fn a_pool_without_buffers_drops_what_needs_one_and_nothing_else() {
 
 #[test]
 fn the_null_driver_is_driven_like_any_other() {
-    let mut rig = Rig::over(Null::new(), &QueuePairConfig { depth: 8 }, Link::Raw, new_pool(512));
+    let mut rig = Rig::over(Null::new(), &QueuePairConfig { depth: 8, ..QueuePairConfig::default() }, Link::Raw, new_pool(512));
     rig.protect(&sa_of("aes128gcm16", tunnel4()));
     let plain: Vec<_> = (0..100).map(packet).collect();
     let packets = plain.iter().map(|bytes| rig.packet(bytes)).collect();

@@ -92,7 +92,7 @@ fn a_duplicate_within_a_burst_or_across_bursts_never_passes() {
 #[test]
 fn duplicates_that_a_slow_driver_has_at_the_same_time_do_not_both_pass() {
     let pace = Pace { depth: 200, delay: 5, per_poll: 7, failure: None };
-    let config = QueuePairConfig { depth: 256 };
+    let config = QueuePairConfig::default();
     let mut rig = Rig::over(Slow::new(pace), &config, Link::Raw, new_pool(512));
     rig.protect(&sa_of(SUITE, tunnel4()));
     let sealed: Vec<_> = (0..30).map(|n| rig.sealed(&plain(n))).collect();

@@ -52,6 +52,18 @@ pub trait Stage<I = Mbuf, O = Mbuf>: Send {
 
     /// Adds a line for each measured step.
     fn costs(&self, _costs: &mut Vec<StageCost>) {}
+
+    /// Adds how long packets stayed in each measured stage, from a sample of the bursts.
+    fn residences(&self, _residences: &mut Vec<Residence>) {}
+}
+
+/// How long packets stayed in a stage, in nanoseconds, from a sample of the bursts.
+#[derive(Clone, Debug)]
+pub struct Residence {
+    /// Name of the stage.
+    pub name: &'static str,
+    /// Packets of the sampled bursts.
+    pub histogram: hdrhistogram::Histogram<u64>,
 }
 
 impl<I, O, S: Stage<I, O> + ?Sized> Stage<I, O> for Box<S> {
@@ -90,6 +102,9 @@ impl<I, O, S: Stage<I, O> + ?Sized> Stage<I, O> for Box<S> {
     }
     fn costs(&self, costs: &mut Vec<StageCost>) {
         (**self).costs(costs);
+    }
+    fn residences(&self, residences: &mut Vec<Residence>) {
+        (**self).residences(residences);
     }
 }
 
@@ -184,6 +199,10 @@ impl<I, M: Send, O, A: Stage<I, M>, B: Stage<M, O>> Stage<I, O> for Chain<A, B, 
         self.first.costs(costs);
         self.second.costs(costs);
     }
+    fn residences(&self, residences: &mut Vec<Residence>) {
+        self.first.residences(residences);
+        self.second.residences(residences);
+    }
 }
 
 /// What a step has cost, from a sample of its bursts.
@@ -227,6 +246,13 @@ impl<const STEPS: usize> Sampler<STEPS> {
             self.started = self.clock.tick();
         }
         sampled
+    }
+
+    /// When the measured burst, or its last step, began.
+    #[inline(always)]
+    #[must_use]
+    pub fn started(&self) -> Tick {
+        self.started
     }
 
     /// Ends step `step` of a measured burst, which handled `packets` packets; the next step begins.

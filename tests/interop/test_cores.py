@@ -52,6 +52,9 @@ def test_each_core_has_its_row_and_its_role(layout, count):
     assert [core["pinned"] for core in report["lcores"]] == [core in there for core in more_than_there_are(count)]
     senders = [core for core in report["lcores"] if core["role"] in ("all", "front", "tx")]
     assert sum(core["packets_out"] for core in senders) == report["packets"]["out"]
+    assert sum(core["latency_ns"]["count"] for core in senders) == report["latency_ns"]["count"]
+    assert all(core["latency_ns"] is None for core in report["lcores"] if core not in senders)
+    assert set(report["stage_latency_ns"]) == {"esp_out", "esp_in"}
     for name in ("busy", "idle", "stalled"):
         assert report["turns"][name] == sum(core["turns"][name] for core in report["lcores"])
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{CoreCounters, Ended, Task, Turn};
 use crate::burst::{Burst, MAX_BURST};
 use crate::clock::{Clock, Tick};
-use crate::latency::Latency;
+use crate::latency::{Latency, Watcher};
 use crate::port::{Receive, RxPort, TxPort};
 use crate::stage::Stage;
 
@@ -177,6 +177,14 @@ impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
     #[must_use]
     pub fn latency(&self) -> &Latency {
         &self.latency
+    }
+
+    /// A watcher of the latencies for another thread; see [`Latency::watch`].
+    ///
+    /// # Errors
+    /// As [`Latency::new`].
+    pub fn watch(&mut self) -> Result<Watcher, hdrhistogram::CreationError> {
+        self.latency.watch()
     }
 
     /// Turn counters so far.

@@ -11,10 +11,10 @@ use crypto_pmd::crew::{Crypto, Owner, Worker};
 use hdrhistogram::Histogram;
 use ipsec_esp::counters::Counters;
 use ipsec_esp::drop_reason::DropReason;
-use pipeline::latency::Latency;
+use pipeline::latency::{Latency, Watcher};
 use pipeline::lcore::{CoreCounters, CoreRun, Ended, Idle, Lcore, LcoreId, PollingCore, Task, run};
 use pipeline::port::{Paced, Receive, Replay, RingRx, RingTx, RxPort};
-use pipeline::stage::{Forward, StageCost};
+use pipeline::stage::{Forward, Residence, StageCost};
 use pipeline::{Burst, Clock, Ledger, Tick};
 
 use crate::failure::Failure;
@@ -27,11 +27,12 @@ pub(super) const FEWEST_APART: u8 = 4;
 
 /// What a core receives: its share of the capture.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a core has one, and reaches it once a burst")]
 pub enum Feed {
     /// As fast as it goes.
     Free(Replay),
     /// When it is due.
-    Paced(Box<Paced<Replay>>),
+    Paced(Paced<Replay>),
 }
 
 /// A core of the first layout.
@@ -71,6 +72,8 @@ pub(super) struct Lineup {
     /// Seconds from the first receive to the last hand-over of any core, summed over the runs.
     seconds: f64,
     empty: Histogram<u64>,
+    /// Of the cores that send, in order.
+    watchers: Vec<Watcher>,
 }
 
 /// What one core did.
@@ -100,6 +103,8 @@ impl Lineup {
         clock: Clock,
     ) -> Result<Self, Failure> {
         let empty = Latency::new(clock.clone()).map_err(Failure::machine)?.histogram().clone();
+        let mut layout = layout;
+        let watchers = layout.watch().map_err(Failure::machine)?;
         let roles = layout.roles();
         let summary = |(role, id): (&&'static str, &Option<LcoreId>)| CoreSummary {
             role,
@@ -111,7 +116,7 @@ impl Lineup {
             ended: Ended::Drained,
         };
         let cores = roles.iter().zip(&ids).map(summary).collect();
-        Ok(Self { layout, ids, idle, clock, cores, seconds: 0.0, empty })
+        Ok(Self { layout, ids, idle, clock, cores, seconds: 0.0, empty, watchers })
     }
 
     /// Makes the ports replay the capture so many times more; a schedule begins now.
@@ -125,13 +130,23 @@ impl Lineup {
     }
 
     /// Runs until everything that was received has been handed on. One core runs on this thread.
-    pub(super) fn run(&mut self, stop: &AtomicBool, watch: impl FnMut()) {
+    /// Meanwhile `watch` is told, now and then, what 99 % of the packets stayed at most so far, in nanoseconds.
+    pub(super) fn run(&mut self, stop: &AtomicBool, mut watch: impl FnMut(u64)) {
+        let (watchers, empty) = (&mut self.watchers, &self.empty);
+        let look = || {
+            let mut sum = empty.clone();
+            for watcher in watchers.iter_mut() {
+                watcher.ask();
+                let _fits = sum.add(watcher.collect());
+            }
+            watch(sum.value_at_quantile(0.99));
+        };
         let mut lcores = self.layout.lcores(&self.ids, self.idle);
         let runs = if let [lcore] = lcores.as_mut_slice() {
             lcore.tasks.iter_mut().for_each(|task| task.open());
             vec![lcore.poll(stop)]
         } else {
-            run(&mut lcores, stop, watch)
+            run(&mut lcores, stop, look)
         };
         drop(lcores);
         for (core, run) in self.cores.iter_mut().zip(&runs) {
@@ -164,20 +179,30 @@ impl Lineup {
         ledger
     }
 
-    /// From the first receive to the last hand-over, of the cores that send.
+    /// Latencies up to the hand-over, of the cores that send.
     pub(super) fn latency(&self) -> Histogram<u64> {
-        match &self.layout {
-            Layout::Complete(cores) => {
-                let mut sum = self.empty.clone();
-                // All have the same bounds, so that every value fits.
-                cores.iter().for_each(|core| {
-                    let _fits = sum.add(core.latency().histogram());
-                });
-                sum
-            }
-            Layout::Pipelined { front: Front::Together(core), .. } => core.latency().histogram().clone(),
-            Layout::Pipelined { front: Front::Apart(apart), .. } => apart.tx.latency().histogram().clone(),
+        let mut sum = self.empty.clone();
+        for (_, latency) in self.latencies() {
+            let _fits = sum.add(&latency);
         }
+        sum
+    }
+
+    /// The same by core: its place, and what was collected and what the core still has.
+    pub(super) fn latencies(&self) -> Vec<(usize, Histogram<u64>)> {
+        let own: Vec<(usize, &Latency)> = match &self.layout {
+            Layout::Complete(cores) => cores.iter().map(PollingCore::latency).enumerate().collect(),
+            Layout::Pipelined { front: Front::Together(core), .. } => vec![(0, core.latency())],
+            Layout::Pipelined { front: Front::Apart(apart), .. } => {
+                vec![(self.cores.len().saturating_sub(1), apart.tx.latency())]
+            }
+        };
+        let mut all: Vec<_> =
+            own.iter().map(|(core, latency)| (*core, latency.histogram().clone())).collect();
+        for ((_, sum), watcher) in all.iter_mut().zip(&self.watchers) {
+            let _fits = sum.add(watcher.total());
+        }
+        all
     }
 
     /// What the steps cost, over all cores.
@@ -191,6 +216,17 @@ impl Lineup {
             sum.packets += cost.packets;
         }
         sums.into_values().collect()
+    }
+
+    /// How long packets stayed in each stage, from a sample, over all cores.
+    pub(super) fn residences(&self) -> BTreeMap<&'static str, Histogram<u64>> {
+        let mut parts = Vec::new();
+        self.layout.each_path(|path| path.residences(&mut parts));
+        let mut sums: BTreeMap<&str, Histogram<u64>> = BTreeMap::new();
+        for part in parts {
+            let _fits = sums.entry(part.name).or_insert_with(|| self.empty.clone()).add(&part.histogram);
+        }
+        sums
     }
 
     /// Counters of the halves that packets enter, and of those that they leave, over all cores.
@@ -300,6 +336,15 @@ impl CoreSummary {
 }
 
 impl Layout {
+    /// A watcher for each core that sends.
+    fn watch(&mut self) -> Result<Vec<Watcher>, hdrhistogram::CreationError> {
+        match self {
+            Self::Complete(cores) => cores.iter_mut().map(PollingCore::watch).collect(),
+            Self::Pipelined { front: Front::Together(core), .. } => Ok(vec![core.watch()?]),
+            Self::Pipelined { front: Front::Apart(apart), .. } => Ok(vec![apart.tx.watch()?]),
+        }
+    }
+
     /// What each core is there for, in the order of the cores.
     fn roles(&self) -> Vec<&'static str> {
         let [all, front, rx, owner, crypto, tx] = ROLES;
@@ -384,12 +429,16 @@ fn tasks_of(workers: &mut [Vec<Worker>]) -> impl Iterator<Item = Vec<&mut dyn Ta
 /// A path, whoever does its crypto.
 trait PathView {
     fn costs(&self, costs: &mut Vec<StageCost>);
+    fn residences(&self, residences: &mut Vec<Residence>);
     fn counters(&self) -> (&Counters, &Counters);
 }
 
 impl<C: Crypto> PathView for Path<C> {
     fn costs(&self, costs: &mut Vec<StageCost>) {
         pipeline::stage::Stage::costs(self, costs);
+    }
+    fn residences(&self, residences: &mut Vec<Residence>) {
+        pipeline::stage::Stage::residences(self, residences);
     }
     fn counters(&self) -> (&Counters, &Counters) {
         self.counters()

@@ -14,7 +14,7 @@ use ipsec_esp::sa::SaSlot;
 use ipsec_esp::spd::{self, Action, Policy, Spd};
 use ipsec_esp::stage::EspStage;
 use pipeline::handoff::Peers;
-use pipeline::stage::{Chain, Stage, StageCost};
+use pipeline::stage::{Chain, Residence, Stage, StageCost};
 use pipeline::{Burst, Clock, Ledger, Pool};
 
 use crate::config::{Config, PolicyAction, SaConfig};
@@ -342,6 +342,10 @@ impl<C: Crypto> Stage for Path<C> {
                 Ledger::merge(&mut ledger.sent_by, &chain.parts().1.half().counters().sent);
             }
         }
+    }
+
+    fn residences(&self, residences: &mut Vec<Residence>) {
+        self.as_stage().residences(residences);
     }
 
     fn costs(&self, costs: &mut Vec<StageCost>) {

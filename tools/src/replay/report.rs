@@ -1,5 +1,6 @@
 //! The report: one JSON object for scripts, one screen for people, and the histogram's log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -43,7 +44,8 @@ pub struct Report {
     tsc_cycles_per_packet: f64,
     latency_kind: &'static str,
     latency_ns: Latency,
-    stages: std::collections::BTreeMap<&'static str, Stage>,
+    stages: BTreeMap<&'static str, Stage>,
+    stage_latency_ns: BTreeMap<&'static str, Latency>,
     turns: Turns,
     lcores: Vec<Lcore>,
     memory: String,
@@ -103,6 +105,8 @@ struct Lcore {
     packets_out: u64,
     turns: Turns,
     cpu_seconds: f64,
+    /// Of the cores that send.
+    latency_ns: Option<Latency>,
 }
 
 impl Report {
@@ -135,8 +139,9 @@ impl Report {
             latency_kind: if options.rate == Rate::Max { "residence" } else { "open_loop" },
             latency_ns: Latency::of(&outcome.latency),
             stages: outcome.costs.iter().filter(|cost| cost.packets > 0).map(Stage::of).collect(),
+            stage_latency_ns: residences(outcome),
             turns: outcome.cores.iter().map(|core| Turns::of(&core.turns)).sum(),
-            lcores: outcome.cores.iter().map(Lcore::of).collect(),
+            lcores: lcores(outcome),
             memory: runner.backing().to_string(),
             verified: outcome.verified,
         }
@@ -308,6 +313,21 @@ fn cores(options: &Options, runner: &Runner<'_>) -> Vec<usize> {
     }
 }
 
+fn lcores(outcome: &Outcome) -> Vec<Lcore> {
+    let mut lcores: Vec<_> = outcome.cores.iter().map(Lcore::of).collect();
+    for (core, latency) in &outcome.core_latency {
+        if let Some(lcore) = lcores.get_mut(*core) {
+            lcore.latency_ns = Some(Latency::of(latency));
+        }
+    }
+    lcores
+}
+
+fn residences(outcome: &Outcome) -> BTreeMap<&'static str, Latency> {
+    let measured = outcome.residences.iter().filter(|(_, histogram)| !histogram.is_empty());
+    measured.map(|(name, histogram)| (*name, Latency::of(histogram))).collect()
+}
+
 fn screen() -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -342,6 +362,7 @@ impl Lcore {
             packets_out: core.packets.1,
             turns: Turns::of(&core.turns),
             cpu_seconds: core.cpu_ns as f64 / 1e9,
+            latency_ns: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Runs passes over a capture on the cores: one that is verified and written, and as many timed ones as asked.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -81,6 +82,10 @@ pub struct Outcome {
     pub costs: Vec<StageCost>,
     /// What each core did.
     pub cores: Vec<CoreSummary>,
+    /// Latencies by core, of those that send.
+    pub core_latency: Vec<(usize, Histogram<u64>)>,
+    /// How long packets stayed in each stage, from a sample, in nanoseconds.
+    pub residences: BTreeMap<&'static str, Histogram<u64>>,
     /// Whether what came out is right, where that can be said.
     pub verified: Option<bool>,
     /// What is wrong, in words.
@@ -152,7 +157,7 @@ impl<'a> Runner<'a> {
             sink.write_to(CaptureTx::new(writer));
         }
         lineup.rewind(1);
-        lineup.run(&AtomicBool::new(false), || {});
+        lineup.run(&AtomicBool::new(false), |_| {});
         let complaint = self.complaint(&lineup);
         let verified = self.can_verify().then_some(complaint.is_none());
         let mut outcome = outcome_of(&lineup);
@@ -275,7 +280,7 @@ impl<'a> Runner<'a> {
     fn feed(&self, replay: Replay) -> Feed {
         match self.pace() {
             None => Feed::Free(replay),
-            Some(pace) => Feed::Paced(Box::new(Paced::new(replay, pace, self.clock.clone()))),
+            Some(pace) => Feed::Paced(Paced::new(replay, pace, self.clock.clone())),
         }
     }
 
@@ -348,7 +353,10 @@ impl<'a> Runner<'a> {
             }
             let began = Instant::now();
             lineup.rewind(passes);
-            lineup.run(&AtomicBool::new(false), || self.show(&bar, start, left));
+            lineup.run(&AtomicBool::new(false), |p99| {
+                bar.set_message(format!("99 % stayed {p99} ns at most"));
+                self.show(&bar, start, left);
+            });
             left -= passes;
             stretch = next_stretch(passes, began.elapsed());
             self.show(&bar, start, left);
@@ -397,7 +405,7 @@ impl<'a> Runner<'a> {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(length);
-        if let Ok(style) = ProgressStyle::with_template("{elapsed} {wide_bar} {percent}% left {eta}") {
+        if let Ok(style) = ProgressStyle::with_template("{elapsed} {wide_bar} {percent}% left {eta} {msg}") {
             bar.set_style(style);
         }
         bar
@@ -433,6 +441,8 @@ fn outcome_of(lineup: &Lineup) -> Outcome {
         latency: lineup.latency(),
         costs: lineup.costs(),
         cores: lineup.cores().to_vec(),
+        core_latency: lineup.latencies(),
+        residences: lineup.residences(),
         verified: None,
         complaint: None,
         exhausted: lineup.is_exhausted(),
