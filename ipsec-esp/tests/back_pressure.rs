@@ -224,7 +224,12 @@ fn a_pool_without_buffers_drops_what_needs_one_and_nothing_else() {
 
 #[test]
 fn the_null_driver_is_driven_like_any_other() {
-    let mut rig = Rig::over(Null::new(), &QueuePairConfig { depth: 8, ..QueuePairConfig::default() }, Link::Raw, new_pool(512));
+    let mut rig = Rig::over(
+        Null::new(),
+        &QueuePairConfig { depth: 8, ..QueuePairConfig::default() },
+        Link::Raw,
+        new_pool(512),
+    );
     rig.protect(&sa_of("aes128gcm16", tunnel4()));
     let plain: Vec<_> = (0..100).map(packet).collect();
     let packets = plain.iter().map(|bytes| rig.packet(bytes)).collect();
