@@ -12,7 +12,7 @@ use crate::flow_cache::FlowCache;
 use crate::flow_key::{self, Flow, FlowKey, Part, V4Key, V6Key};
 use crate::header::link::{Link, Network, PLAIN_ETHERNET};
 use crate::header::{HeaderError, IpVersion};
-use crate::spd::{Action, Spd};
+use crate::spd::{Action, SpdView};
 
 /// What is to happen to a packet, as far as its first look can say: one word, as the flow cache keeps it. It is
 /// written and read whole, by width and place, because a read that does not match the last write waits for it.
@@ -182,7 +182,7 @@ impl Classifier {
     pub(crate) fn decide(
         &mut self,
         found: &mut Found,
-        spd: &Spd,
+        spd: &SpdView,
         number: impl Fn(u32, &Action) -> Option<u32>,
     ) -> Verdict {
         if found.verdict == Verdict::OPEN {
@@ -201,13 +201,13 @@ impl Classifier {
 
     /// Asks the policy database, and remembers what it says.
     #[inline(never)]
-    fn ask(&mut self, found: &Found, spd: &Spd, number: impl Fn(u32, &Action) -> Option<u32>) -> Verdict {
+    fn ask(&mut self, found: &Found, spd: &SpdView, number: impl Fn(u32, &Action) -> Option<u32>) -> Verdict {
         let verdict = match spd.lookup(&found.key) {
             None => Verdict::drop(DropReason::NoPolicy),
-            Some((id, policy)) => match &policy.action {
+            Some((slot, policy)) => match &policy.action {
                 Action::Bypass => Verdict::BYPASS,
                 Action::Discard => Verdict::drop(DropReason::PolicyDiscard),
-                action => number(id.0, action).map_or(Verdict::drop(DropReason::NoSa), Verdict::protect),
+                action => number(slot, action).map_or(Verdict::drop(DropReason::NoSa), Verdict::protect),
             },
         };
         match found.key {

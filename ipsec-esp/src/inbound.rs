@@ -25,7 +25,7 @@ use crate::replay::{BadWindow, ReplayError};
 use crate::sa::{SaParams, SaSlot};
 use crate::sad::SpiTable;
 use crate::sequence;
-use crate::spd::{Action, Direction, PolicyId, Spd};
+use crate::spd::{Action, Direction, Spd, SpdView};
 
 /// In a verdict's number: the rest is a policy to be asked, not the one SA that it lists.
 const ASK_POLICY: u32 = 1 << 31;
@@ -49,6 +49,8 @@ pub struct Inbound {
     me: u8,
     link: Link,
     spd: Spd,
+    /// What the core reads: of `spd`, or of another that several cores share.
+    view: SpdView,
     sas: Vec<InboundSa>,
     by_spi: SpiTable,
     udp_ports: SmallVec<[u16; 4]>,
@@ -83,11 +85,13 @@ impl Inbound {
     /// # Errors
     /// [`NoRandomness`].
     pub fn on_core(me: u8, link: Link) -> Result<Self, NoRandomness> {
+        let mut spd = Spd::new(Direction::Inbound);
         let [a, b, c, d, e, f, g, h, ..] = IvSource::random()?.take();
         Ok(Self {
             me,
             link,
-            spd: Spd::new(Direction::Inbound),
+            view: spd.view(),
+            spd,
             sas: Vec::new(),
             by_spi: SpiTable::new(),
             udp_ports: SmallVec::new(),
@@ -147,9 +151,25 @@ impl Inbound {
         &self.spd
     }
 
-    /// The policies, to be changed.
+    /// This core's own policies, to be changed.
     pub fn spd_mut(&mut self) -> &mut Spd {
         &mut self.spd
+    }
+
+    /// Reads the policies of a database that several cores share, instead of this core's own.
+    pub fn share_policies(&mut self, view: SpdView) {
+        self.view = view;
+    }
+
+    /// A burst boundary without packets.
+    #[inline]
+    pub fn refresh(&mut self) {
+        self.view.refresh();
+    }
+
+    /// The core goes to sleep or stops: it looks at nothing shared until the next burst.
+    pub fn offline(&mut self) {
+        self.view.offline();
     }
 
     /// The counters.
@@ -184,6 +204,7 @@ impl Inbound {
         passed: &mut Burst<Passed>,
         peers: &mut Peers,
     ) {
+        self.view.refresh();
         let count = input.len().min(jobs.room()).min(passed.room()).min(peers.room());
         for (packet, look) in input.iter_mut().take(count).zip(self.looks.iter_mut()) {
             *look = look_at(self.link, packet, &self.udp_ports);
@@ -282,7 +303,7 @@ impl Inbound {
     fn plain(&mut self, mut packet: Mbuf, jobs: &JobBurst, passed: &mut Burst<Passed>) {
         let mut found = Found::NOTHING;
         self.classifier.parse(&mut found, self.link, &mut packet);
-        let verdict = self.classifier.decide(&mut found, &self.spd, number_of_action).decision();
+        let verdict = self.classifier.decide(&mut found, &self.view, number_of_action).decision();
         let total_len = found.total_len;
         self.counters.ip_bytes_in += u64::from(total_len);
         match verdict {
@@ -297,6 +318,11 @@ impl Inbound {
     /// were.
     pub fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
         let count = done.len().min(output.room()).min(limit);
+        if count == 0 {
+            return 0;
+        }
+        // Packets may be in flight although nothing comes in, and a core may have been offline meanwhile.
+        self.view.refresh();
         let mut opened = Burst::new();
         for job in done.drain_front(count) {
             self.open(job, &mut opened);
@@ -350,7 +376,7 @@ impl Inbound {
     #[inline(always)]
     fn admit(&mut self, index: usize, mut packet: Mbuf, output: &mut Burst) {
         let Some(found) = self.found.get_mut(index) else { return };
-        let verdict = self.classifier.decide(found, &self.spd, number_of_action).decision();
+        let verdict = self.classifier.decide(found, &self.view, number_of_action).decision();
         let (slot, total_len) = (SaSlot(found.came_by), found.total_len);
         let reason = match verdict {
             Decision::Protect(number) if self.lists(number, slot) => {
@@ -373,7 +399,7 @@ impl Inbound {
         if number & ASK_POLICY == 0 {
             return number == slot.0;
         }
-        let policy = self.spd.policy(PolicyId(number & !ASK_POLICY));
+        let policy = self.view.policy(number & !ASK_POLICY);
         policy.is_some_and(|policy| policy.action.lists(slot))
     }
 

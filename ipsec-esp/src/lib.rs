@@ -19,6 +19,7 @@ pub mod header;
 pub mod inbound;
 pub mod iv;
 pub mod outbound;
+mod published_spd;
 pub mod replay;
 pub mod sa;
 pub mod sad;

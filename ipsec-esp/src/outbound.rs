@@ -21,7 +21,7 @@ use crate::header::esp;
 use crate::header::link::Link;
 use crate::iv::{IvSource, NoRandomness};
 use crate::sa::{SaParams, SaSlot};
-use crate::spd::{Action, Direction, Spd};
+use crate::spd::{Action, Direction, Spd, SpdView};
 
 /// Marks a job whose outer UDP header needs a checksum once the ciphertext is there.
 const UDP_CHECKSUM: u64 = 1 << 32;
@@ -34,6 +34,8 @@ pub struct Outbound {
     link: Link,
     pool: Pool,
     spd: Spd,
+    /// What the core reads: of `spd`, or of another that several cores share.
+    view: SpdView,
     sas: Vec<OutboundSa>,
     classifier: Classifier,
     found: FoundBurst,
@@ -56,13 +58,15 @@ impl Outbound {
     /// [`NoRandomness`].
     pub fn on_core(me: u8, link: Link, pool: Pool) -> Result<Self, NoRandomness> {
         let mut ivs = IvSource::random()?;
+        let mut spd = Spd::new(Direction::Outbound);
         let [a, b, c, d, e, f, g, h, ..] = ivs.take();
         let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         Ok(Self {
             me,
             link,
             pool,
-            spd: Spd::new(Direction::Outbound),
+            view: spd.view(),
+            spd,
             sas: Vec::new(),
             classifier: Classifier::new(seed, DEFAULT_FLOWS),
             found: found_burst(),
@@ -90,9 +94,25 @@ impl Outbound {
         &self.spd
     }
 
-    /// The policies, to be changed.
+    /// This core's own policies, to be changed.
     pub fn spd_mut(&mut self) -> &mut Spd {
         &mut self.spd
+    }
+
+    /// Reads the policies of a database that several cores share, instead of this core's own.
+    pub fn share_policies(&mut self, view: SpdView) {
+        self.view = view;
+    }
+
+    /// A burst boundary without packets.
+    #[inline]
+    pub fn refresh(&mut self) {
+        self.view.refresh();
+    }
+
+    /// The core goes to sleep or stops: it looks at nothing shared until the next burst.
+    pub fn offline(&mut self) {
+        self.view.offline();
     }
 
     /// The counters.
@@ -127,12 +147,13 @@ impl Outbound {
         peers: &mut Peers,
     ) {
         let count = input.len().min(jobs.room()).min(passed.room()).min(peers.room());
-        let Self { me, link, pool, spd, sas, classifier, found, ivs, counters } = self;
+        self.view.refresh();
+        let Self { me, link, pool, view, sas, classifier, found, ivs, counters, .. } = self;
         for (packet, found) in input.iter_mut().zip(found.iter_mut()).take(count) {
             classifier.parse(found, *link, packet);
         }
         for found in found.iter_mut().take(count) {
-            if let Some(slot) = classifier.decide(found, spd, newest_sa).protected()
+            if let Some(slot) = classifier.decide(found, view, newest_sa).protected()
                 && let Some(sa) = sas.get(SaSlot(slot).index())
             {
                 prefetch(sa);

@@ -2,19 +2,24 @@
 //!
 //! Invariants: policies are tried by priority, lowest number first, ties in the order in which they were added; an id
 //! names one policy for good; the epoch rises with every change, so that what was looked up before can be told to be
-//! stale. A lookup goes through the list; [`crate::flow_cache`] keeps it off the hot path. What happens to a packet
+//! stale. A lookup goes through the list; [`crate::flow_cache`] keeps it off the hot path. Policies change one by one while
+//! cores look them up, each by a [`SpdView`]. What happens to a packet
 //! that no policy matches is decided by the caller: it is discarded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Bound;
 
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::flow_key::FlowKey;
+use crate::published_spd::Publisher;
 use crate::sa::SaSlot;
 use crate::selector::Selector;
+
+pub use crate::published_spd::SpdView;
 
 /// Most SAs of one policy: while keys change, old and new live together.
 pub const MAX_SAS: usize = 4;
@@ -99,42 +104,66 @@ pub enum SpdError {
     NoSuchPolicy(PolicyId),
 }
 
-/// What a lookup tries in order: beside each other, without the rest of the policies.
-#[derive(Clone, Debug)]
-struct Rule {
-    priority: u32,
-    id: PolicyId,
-    selector: Selector,
-}
+/// Place in the order in which policies are tried: by priority, then by age.
+type Place = (u32, PolicyId);
 
-/// The policies of one direction.
-#[derive(Clone, Debug)]
+/// The policies of one direction. Control code changes it, and each polling core reads it by a view of its own. A clone is a copy of the
+/// policies that nobody views.
+#[derive(Debug)]
 pub struct Spd {
     direction: Direction,
-    rules: Vec<Rule>,
-    policies: HashMap<PolicyId, Policy, RandomState>,
+    policies: BTreeMap<Place, Policy>,
+    priorities: HashMap<PolicyId, u32, RandomState>,
     next_id: u32,
     epoch: u64,
+    publisher: Option<Publisher>,
+}
+
+impl Clone for Spd {
+    fn clone(&self) -> Self {
+        Self {
+            direction: self.direction,
+            policies: self.policies.clone(),
+            priorities: self.priorities.clone(),
+            next_id: self.next_id,
+            epoch: self.epoch,
+            publisher: None,
+        }
+    }
 }
 
 impl Spd {
     /// No policies, epoch 1.
     #[must_use]
     pub fn new(direction: Direction) -> Self {
-        Self { direction, rules: Vec::new(), policies: HashMap::default(), next_id: 0, epoch: 1 }
+        let (policies, priorities) = (BTreeMap::new(), HashMap::default());
+        Self { direction, policies, priorities, next_id: 0, epoch: 1, publisher: None }
+    }
+
+    /// A view for one polling core.
+    pub fn view(&mut self) -> SpdView {
+        let publisher = self.publisher.get_or_insert_with(|| {
+            let mut publisher = Publisher::new(self.epoch);
+            let mut last = None;
+            for (&(_, id), policy) in &self.policies {
+                publisher.insert(id, policy.clone(), (last, None));
+                last = Some(id);
+            }
+            publisher
+        });
+        publisher.view()
     }
 
     /// The first policy that matches.
     #[must_use]
     pub fn lookup(&self, key: &FlowKey) -> Option<(PolicyId, &Policy)> {
-        let rule = self.rules.iter().find(|rule| rule.selector.matches(key))?;
-        self.policy(rule.id).map(|policy| (rule.id, policy))
+        self.iter().find(|(_, policy)| policy.selector.matches(key))
     }
 
     /// The policy of this id.
     #[must_use]
     pub fn policy(&self, id: PolicyId) -> Option<&Policy> {
-        self.policies.get(&id)
+        self.policies.get(&self.place(id)?)
     }
 
     /// A number, never 0, that rises with every change.
@@ -152,18 +181,18 @@ impl Spd {
     /// How many policies there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rules.len()
+        self.policies.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.policies.is_empty()
     }
 
     /// All policies, in the order in which they are tried.
     pub fn iter(&self) -> impl Iterator<Item = (PolicyId, &Policy)> {
-        self.rules.iter().filter_map(|rule| self.policy(rule.id).map(|policy| (rule.id, policy)))
+        self.policies.iter().map(|(&(_, id), policy)| (id, policy))
     }
 
     /// Adds a policy behind those of the same priority.
@@ -172,40 +201,30 @@ impl Spd {
     ///
     /// [`SpdError`], with nothing changed.
     pub fn add(&mut self, policy: Policy) -> Result<PolicyId, SpdError> {
-        let rule = self.admit(policy)?;
-        let (id, at) = (rule.id, self.rules.partition_point(|other| other.priority <= rule.priority));
-        self.rules.insert(at, rule);
-        Ok(id)
-    }
-
-    /// Adds many policies as [`Spd::add`] would one after the other, and puts them in order once.
-    ///
-    /// # Errors
-    ///
-    /// [`SpdError`] for the first that is not taken; those before it were added.
-    pub fn load(&mut self, policies: impl IntoIterator<Item = Policy>) -> Result<(), SpdError> {
-        let outcome = policies.into_iter().try_for_each(|policy| {
-            let rule = self.admit(policy)?;
-            self.rules.push(rule);
-            Ok(())
-        });
-        // Stable: equal priorities keep the order in which they came.
-        self.rules.sort_by_key(|rule| rule.priority);
-        outcome
-    }
-
-    /// Checks a policy, gives it an id and keeps it.
-    fn admit(&mut self, policy: Policy) -> Result<Rule, SpdError> {
         if policy.direction != self.direction {
             return Err(SpdError::WrongDirection { policy: policy.direction, database: self.direction });
         }
         check_action(&policy.action)?;
         let id = PolicyId(self.next_id);
         self.next_id = self.next_id.checked_add(1).ok_or(SpdError::NoIdLeft)?;
-        let rule = Rule { priority: policy.priority, id, selector: policy.selector };
-        self.policies.insert(id, policy);
-        self.epoch += 1;
-        Ok(rule)
+        let place = (policy.priority, id);
+        let between = self.neighbours(place);
+        if let Some(publisher) = &mut self.publisher {
+            publisher.insert(id, policy.clone(), between);
+        }
+        self.priorities.insert(id, policy.priority);
+        self.policies.insert(place, policy);
+        self.changed();
+        Ok(id)
+    }
+
+    /// Adds many policies as [`Spd::add`] would one after the other.
+    ///
+    /// # Errors
+    ///
+    /// [`SpdError`] for the first that is not taken; those before it were added.
+    pub fn load(&mut self, policies: impl IntoIterator<Item = Policy>) -> Result<(), SpdError> {
+        policies.into_iter().try_for_each(|policy| self.add(policy).map(|_| ()))
     }
 
     /// Takes a policy out and gives it back.
@@ -214,9 +233,15 @@ impl Spd {
     ///
     /// [`SpdError::NoSuchPolicy`], with nothing changed.
     pub fn remove(&mut self, id: PolicyId) -> Result<Policy, SpdError> {
-        let policy = self.policies.remove(&id).ok_or(SpdError::NoSuchPolicy(id))?;
-        self.rules.retain(|rule| rule.id != id);
-        self.epoch += 1;
+        let missing = SpdError::NoSuchPolicy(id);
+        let place = self.place(id).ok_or_else(|| missing.clone())?;
+        let policy = self.policies.remove(&place).ok_or(missing)?;
+        self.priorities.remove(&id);
+        let between = self.neighbours(place);
+        if let Some(publisher) = &mut self.publisher {
+            publisher.remove(id, between);
+        }
+        self.changed();
         Ok(policy)
     }
 
@@ -227,9 +252,39 @@ impl Spd {
     /// [`SpdError::NoSuchPolicy`] or [`SpdError::SaCount`], with nothing changed.
     pub fn replace_action(&mut self, id: PolicyId, action: Action) -> Result<Action, SpdError> {
         check_action(&action)?;
-        let policy = self.policies.get_mut(&id).ok_or(SpdError::NoSuchPolicy(id))?;
+        let missing = SpdError::NoSuchPolicy(id);
+        let place = self.place(id).ok_or_else(|| missing.clone())?;
+        let policy = self.policies.get_mut(&place).ok_or(missing)?;
+        let old = std::mem::replace(&mut policy.action, action);
+        if let Some(publisher) = &mut self.publisher {
+            publisher.replace(id, policy.clone());
+        }
+        self.changed();
+        Ok(old)
+    }
+
+    /// Frees what was removed, as far as every core has passed a burst boundary since; how much still waits. Each change does it
+    /// too, so only the last ones need it.
+    pub fn collect(&mut self) -> usize {
+        self.publisher.as_mut().map_or(0, Publisher::collect)
+    }
+
+    fn place(&self, id: PolicyId) -> Option<Place> {
+        self.priorities.get(&id).map(|&priority| (priority, id))
+    }
+
+    /// The policies before and behind a place.
+    fn neighbours(&self, place: Place) -> (Option<PolicyId>, Option<PolicyId>) {
+        let before = self.policies.range(..place).next_back();
+        let behind = self.policies.range((Bound::Excluded(place), Bound::Unbounded)).next();
+        (before.map(|(&(_, id), _)| id), behind.map(|(&(_, id), _)| id))
+    }
+
+    fn changed(&mut self) {
         self.epoch += 1;
-        Ok(std::mem::replace(&mut policy.action, action))
+        if let Some(publisher) = &self.publisher {
+            publisher.set_epoch(self.epoch);
+        }
     }
 }
 

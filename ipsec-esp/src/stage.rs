@@ -30,6 +30,10 @@ pub trait Half: Send {
     );
     /// The first `limit` done jobs to packets; how many jobs were taken.
     fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize;
+    /// A burst boundary without packets.
+    fn refresh(&mut self);
+    /// The core goes to sleep or stops.
+    fn offline(&mut self);
     /// The books.
     fn account(&self, ledger: &mut Ledger);
 }
@@ -52,6 +56,13 @@ macro_rules! half {
             #[inline]
             fn finish(&mut self, done: &mut JobBurst, output: &mut Burst, limit: usize) -> usize {
                 self.finish(done, output, limit)
+            }
+            #[inline]
+            fn refresh(&mut self) {
+                self.refresh();
+            }
+            fn offline(&mut self) {
+                self.offline();
             }
             fn account(&self, ledger: &mut Ledger) {
                 self.account(ledger);
@@ -214,6 +225,8 @@ impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
         // Jobs of an earlier turn first, or later ones would overtake them.
         if self.jobs.is_empty() {
             self.prepare(input);
+        } else {
+            self.half.refresh();
         }
         self.sampler.lap(sampled, 0, packets);
         if sampled && self.issued > issued && self.residence.inside.is_none() {
@@ -269,6 +282,7 @@ impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
     }
 
     fn offline(&mut self) {
+        self.half.offline();
         self.crypto.offline();
     }
 
