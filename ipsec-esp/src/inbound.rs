@@ -23,7 +23,8 @@ use crate::iv::{IvSource, NoRandomness};
 use crate::outbound::reason_of;
 use crate::replay::{BadWindow, ReplayError};
 use crate::sa::{SaParams, SaSlot};
-use crate::sad::SpiTable;
+use crate::sa_store::{Lane, SaStore};
+use crate::sad::{Sad, SadView};
 use crate::sequence;
 use crate::spd::{Action, Direction, Spd, SpdView};
 
@@ -51,8 +52,10 @@ pub struct Inbound {
     spd: Spd,
     /// What the core reads: of `spd`, or of another that several cores share.
     view: SpdView,
-    sas: Vec<InboundSa>,
-    by_spi: SpiTable,
+    sas: SaStore<InboundSa>,
+    sad: Sad,
+    /// What the core reads: of `sad`, or of another that several cores share.
+    spis: SadView,
     udp_ports: SmallVec<[u16; 4]>,
     classifier: Classifier,
     found: FoundBurst,
@@ -85,15 +88,16 @@ impl Inbound {
     /// # Errors
     /// [`NoRandomness`].
     pub fn on_core(me: u8, link: Link) -> Result<Self, NoRandomness> {
-        let mut spd = Spd::new(Direction::Inbound);
+        let (mut spd, sad) = (Spd::new(Direction::Inbound), Sad::new());
         let [a, b, c, d, e, f, g, h, ..] = IvSource::random()?.take();
         Ok(Self {
             me,
             link,
             view: spd.view(),
             spd,
-            sas: Vec::new(),
-            by_spi: SpiTable::new(),
+            sas: SaStore::new(),
+            spis: sad.view(),
+            sad,
             udp_ports: SmallVec::new(),
             classifier: Classifier::new(u64::from_le_bytes([a, b, c, d, e, f, g, h]), DEFAULT_FLOWS),
             found: found_burst(),
@@ -112,13 +116,12 @@ impl Inbound {
             let other = self.sa(*slot).and_then(|other| other.destination);
             other == sa.destination || other.is_none() || sa.destination.is_none()
         };
-        if let Some(other) = self.by_spi.find(params.spi).find(same) {
+        if let Some(other) = self.sad.find(params.spi).into_iter().find(same) {
             return Err(AddSaError::Ambiguous(other));
         }
-        let slot = SaSlot::of(self.me, self.sas.len() as u32);
-        self.listen(params);
-        self.by_spi.insert(params.spi, slot);
-        self.sas.push(sa);
+        self.listen(params.udp_encap.map(|encap| encap.dst_port));
+        let slot = SaSlot::of(self.me, self.sas.push(sa) as u32);
+        self.sad.insert(params.spi, slot);
         Ok(slot)
     }
 
@@ -128,17 +131,13 @@ impl Inbound {
         if slot.owner() == self.me {
             return;
         }
-        self.listen(params);
-        self.by_spi.insert(params.spi, slot);
+        self.listen(params.udp_encap.map(|encap| encap.dst_port));
+        self.sad.insert(params.spi, slot);
     }
 
     /// UDP to the port of an SA's encapsulation is looked into.
-    fn listen(&mut self, params: &SaParams) {
-        if let Some(encap) = params.udp_encap
-            && !self.udp_ports.contains(&encap.dst_port)
-        {
-            self.udp_ports.push(encap.dst_port);
-        }
+    fn listen(&mut self, port: Option<u16>) {
+        self.udp_ports.extend(port.filter(|port| !self.udp_ports.contains(port)));
     }
 
     fn sa(&self, slot: SaSlot) -> Option<&InboundSa> {
@@ -161,14 +160,24 @@ impl Inbound {
         self.view = view;
     }
 
-    /// A burst boundary without packets.
+    /// Finds SAs by a table that several cores share, and takes changes of its own SAs from control code.
+    pub(crate) fn join(&mut self, spis: SadView, lane: Lane<InboundSa>) {
+        self.spis = spis;
+        self.sas.join(lane);
+    }
+
+    /// A burst boundary. SAs first: whoever puts one into a place has taken the policies of its predecessor out before.
     #[inline]
     pub fn refresh(&mut self) {
+        let ports = &mut self.udp_ports;
+        self.sas.refresh(|change| ports.extend(change.listen.filter(|port| !ports.contains(port))));
+        self.spis.refresh();
         self.view.refresh();
     }
 
     /// The core goes to sleep or stops: it looks at nothing shared until the next burst.
     pub fn offline(&mut self) {
+        self.spis.offline();
         self.view.offline();
     }
 
@@ -204,12 +213,13 @@ impl Inbound {
         passed: &mut Burst<Passed>,
         peers: &mut Peers,
     ) {
-        self.view.refresh();
+        self.refresh();
+        let before = jobs.len();
         let count = input.len().min(jobs.room()).min(passed.room()).min(peers.room());
         for (packet, look) in input.iter_mut().take(count).zip(self.looks.iter_mut()) {
             *look = look_at(self.link, packet, &self.udp_ports);
             if let Look::Arrived(Arrived::Esp(esp)) = look
-                && let Some(place) = self.by_spi.first(esp.header.spi)
+                && let Some(place) = self.spis.table().and_then(|table| table.first(esp.header.spi))
             {
                 prefetch(place);
             }
@@ -229,6 +239,7 @@ impl Inbound {
                 Look::Arrived(arrived) => self.other(packet, arrived, jobs, passed),
             }
         }
+        self.sas.count_jobs(jobs.len() - before, 0);
     }
 
     /// Second pass: the SA by SPI, and by destination where the SA names one.
@@ -236,7 +247,8 @@ impl Inbound {
     fn find_sa(&mut self, index: usize) {
         let Some(look) = self.looks.get_mut(index) else { return };
         let Look::Arrived(Arrived::Esp(esp)) = *look else { return };
-        for slot in self.by_spi.find(esp.header.spi) {
+        let Some(table) = self.spis.table() else { return };
+        for slot in table.find(esp.header.spi) {
             if slot.owner() != self.me {
                 *look = Look::Others(slot.owner());
                 return;
@@ -327,6 +339,7 @@ impl Inbound {
         for job in done.drain_front(count) {
             self.open(job, &mut opened);
         }
+        self.sas.count_jobs(0, count);
         for (index, packet) in opened.drain().enumerate() {
             self.admit(index, packet, output);
         }

@@ -8,6 +8,7 @@
 //! (ECN), and the RFC of each suite, cited where it matters.
 
 mod classify;
+pub mod control;
 pub mod counters;
 mod decapsulate;
 pub mod drop_reason;
@@ -22,6 +23,7 @@ pub mod outbound;
 mod published_spd;
 pub mod replay;
 pub mod sa;
+mod sa_store;
 pub mod sad;
 pub mod selector;
 pub mod sequence;

@@ -21,6 +21,7 @@ use crate::header::esp;
 use crate::header::link::Link;
 use crate::iv::{IvSource, NoRandomness};
 use crate::sa::{SaParams, SaSlot};
+use crate::sa_store::{Lane, SaStore};
 use crate::spd::{Action, Direction, Spd, SpdView};
 
 /// Marks a job whose outer UDP header needs a checksum once the ciphertext is there.
@@ -36,7 +37,7 @@ pub struct Outbound {
     spd: Spd,
     /// What the core reads: of `spd`, or of another that several cores share.
     view: SpdView,
-    sas: Vec<OutboundSa>,
+    sas: SaStore<OutboundSa>,
     classifier: Classifier,
     found: FoundBurst,
     ivs: IvSource,
@@ -67,7 +68,7 @@ impl Outbound {
             pool,
             view: spd.view(),
             spd,
-            sas: Vec::new(),
+            sas: SaStore::new(),
             classifier: Classifier::new(seed, DEFAULT_FLOWS),
             found: found_burst(),
             ivs,
@@ -83,9 +84,7 @@ impl Outbound {
 
     /// Adds an SA (already checked) whose crypto session is `session`.
     pub fn add_sa(&mut self, params: &SaParams, session: SessionId) -> SaSlot {
-        let slot = SaSlot::of(self.me, self.sas.len() as u32);
-        self.sas.push(OutboundSa::new(params, session));
-        slot
+        SaSlot::of(self.me, self.sas.push(OutboundSa::new(params, session)) as u32)
     }
 
     /// The policies.
@@ -104,9 +103,15 @@ impl Outbound {
         self.view = view;
     }
 
-    /// A burst boundary without packets.
+    /// Takes changes of its SAs from control code.
+    pub(crate) fn join(&mut self, lane: Lane<OutboundSa>) {
+        self.sas.join(lane);
+    }
+
+    /// A burst boundary. SAs first: whoever puts one into a place has taken the policies of its predecessor out before.
     #[inline]
     pub fn refresh(&mut self) {
+        self.sas.refresh(|_| {});
         self.view.refresh();
     }
 
@@ -147,7 +152,8 @@ impl Outbound {
         peers: &mut Peers,
     ) {
         let count = input.len().min(jobs.room()).min(passed.room()).min(peers.room());
-        self.view.refresh();
+        self.refresh();
+        let before = jobs.len();
         let Self { me, link, pool, view, sas, classifier, found, ivs, counters, .. } = self;
         for (packet, found) in input.iter_mut().zip(found.iter_mut()).take(count) {
             classifier.parse(found, *link, packet);
@@ -174,6 +180,7 @@ impl Outbound {
                 Decision::Drop(reason) => counters.drop(packet, reason),
             }
         }
+        sas.count_jobs(jobs.len() - before, 0);
     }
 
     /// Turns the first `limit` done jobs into packets, or as many as `output` has room for; returns how many jobs that
@@ -190,6 +197,7 @@ impl Outbound {
         } else {
             done.drain_front(count).for_each(|job| self.finish_one(job, output));
         }
+        self.sas.count_jobs(0, count);
         count
     }
 

@@ -1,141 +1,201 @@
-//! The inbound lookup: from SPI, and destination where two SAs share one, to the SA's slot.
+//! The inbound lookup: from SPI to the places of its SAs, several where they differ by destination. One table that control
+//! code changes entry by entry, and that all polling cores read.
 //!
-//! Open addressing with linear probing at half load at most, eight entries a cache line; an SPI of 0, which never
-//! travels, marks a free place. Entries are added and removed one by one.
+//! Open addressing with linear probing, at half load at most, eight entries a cache line. An entry is one word, so that it is seen
+//! whole or not at all. What is removed leaves a mark that a search steps over; when marks and entries fill half of the table, the control side
+//! builds another one and publishes it. Entries are added and removed one by one; no core ever waits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pipeline::publish::{Reader, Table};
 
 use crate::header::esp::Spi;
 use crate::sa::SaSlot;
 
-/// One place: an SPI and a slot.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    spi: u32,
-    slot: u32,
+/// Entries of the smallest table.
+const SMALLEST: usize = 16;
+
+/// An entry that was never used; an SPI of 0 never travels.
+const FREE: u64 = 0;
+
+/// An entry that was removed.
+const GONE: u64 = 1;
+
+/// The table as cores read it.
+#[derive(Debug)]
+pub struct SpiTable {
+    entries: Box<[AtomicU64]>,
 }
 
-const FREE: Entry = Entry { spi: 0, slot: 0 };
+impl SpiTable {
+    fn with_entries(entries: usize) -> Self {
+        Self { entries: (0..entries).map(|_| AtomicU64::new(FREE)).collect() }
+    }
 
-/// The table.
+    /// The places of this SPI's SAs, in no special order.
+    #[inline(always)]
+    pub fn find(&self, spi: Spi) -> impl Iterator<Item = SaSlot> + '_ {
+        self.words(spi)
+            .map_while(|entry| Some(entry.load(Ordering::Acquire)).filter(|&word| word != FREE))
+            .filter(move |word| (word >> 32) as u32 == spi.0 && spi.0 != 0)
+            .map(|word| SaSlot(word as u32))
+    }
+
+    /// The entry at which the search for this SPI begins, to be prefetched.
+    #[inline(always)]
+    #[must_use]
+    pub fn first(&self, spi: Spi) -> Option<&AtomicU64> {
+        self.entries.get(self.home(spi))
+    }
+
+    #[inline(always)]
+    fn home(&self, spi: Spi) -> usize {
+        (u64::from(spi.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.entries.len() - 1)
+    }
+
+    #[inline(always)]
+    fn words(&self, spi: Spi) -> impl Iterator<Item = &AtomicU64> {
+        let (home, mask) = (self.home(spi), self.entries.len() - 1);
+        (0..=mask).filter_map(move |step| self.entries.get((home + step) & mask))
+    }
+
+    /// For the control side, which sees to room.
+    fn place(&self, word: u64) {
+        let free = |entry: &&AtomicU64| entry.load(Ordering::Relaxed) == FREE;
+        if let Some(entry) = self.words(Spi((word >> 32) as u32)).find(free) {
+            entry.store(word, Ordering::Release);
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = u64> + '_ {
+        self.entries.iter().map(|entry| entry.load(Ordering::Relaxed)).filter(|&word| word > GONE)
+    }
+}
+
+const fn word(spi: Spi, slot: SaSlot) -> u64 {
+    (spi.0 as u64) << 32 | slot.0 as u64
+}
+
+/// The control side.
 ///
 /// ```
-/// use ipsec_esp::{header::esp::Spi, sa::SaSlot, sad::SpiTable};
-/// let mut table = SpiTable::new();
-/// table.insert(Spi(0x1001), SaSlot(7));
-/// assert_eq!(table.find(Spi(0x1001)).next(), Some(SaSlot(7)));
-/// assert_eq!(table.find(Spi(0x1002)).next(), None);
+/// use ipsec_esp::{header::esp::Spi, sa::SaSlot, sad::Sad};
+/// let mut sad = Sad::new();
+/// let mut view = sad.view();
+/// sad.insert(Spi(0x1001), SaSlot(7));
+/// view.refresh();
+/// assert_eq!(view.table().and_then(|table| table.find(Spi(0x1001)).next()), Some(SaSlot(7)));
 /// ```
-#[derive(Clone, Debug)]
-pub struct SpiTable {
-    entries: Vec<Entry>,
-    used: usize,
+#[derive(Debug)]
+pub struct Sad {
+    published: Table<SpiTable>,
+    entries: usize,
+    live: usize,
+    /// Entries that are not free: live ones and marks.
+    filled: usize,
 }
 
-impl Default for SpiTable {
+impl Default for Sad {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl SpiTable {
+impl Sad {
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
-        Self { entries: vec![FREE; 16], used: 0 }
+        let published = Table::new();
+        published.set(0, SpiTable::with_entries(SMALLEST));
+        Self { published, entries: SMALLEST, live: 0, filled: 0 }
+    }
+
+    /// A view for one polling core.
+    #[must_use]
+    pub fn view(&self) -> SadView {
+        SadView(self.published.reader())
     }
 
     /// Adds an entry; several may have one SPI.
     pub fn insert(&mut self, spi: Spi, slot: SaSlot) {
-        if (self.used + 1) * 2 > self.entries.len() {
-            self.grow();
+        if (self.filled + 1) * 2 > self.entries {
+            self.rebuild();
         }
-        self.place(Entry { spi: spi.0, slot: slot.0 });
-        self.used += 1;
+        self.with(|table| table.place(word(spi, slot)));
+        self.live += 1;
+        self.filled += 1;
     }
 
     /// Removes an entry; false when there is none.
     pub fn remove(&mut self, spi: Spi, slot: SaSlot) -> bool {
-        let matches = |entry: &Entry| entry.spi == spi.0 && entry.slot == slot.0;
-        let Some(mut hole) = self.probe(spi).find(|&at| self.entries.get(at).is_some_and(matches)) else {
-            return false;
-        };
-        self.used -= 1;
-        // Entries behind the hole move up where they may, so that no probe ends too early.
-        let mut at = hole;
-        loop {
-            at = (at + 1) & self.mask();
-            let Some(&entry) = self.entries.get(at).filter(|entry| entry.spi != 0) else { break };
-            let home = self.home(Spi(entry.spi));
-            let distance = |from: usize, to: usize| to.wrapping_sub(from) & self.mask();
-            if distance(home, hole) < distance(home, at) {
-                self.set(hole, entry);
-                hole = at;
-            }
-        }
-        self.set(hole, FREE);
-        true
+        let wanted = word(spi, slot);
+        let removed = self.with(|table| {
+            let entry = table.words(spi).find(|entry| entry.load(Ordering::Relaxed) == wanted);
+            entry.inspect(|entry| entry.store(GONE, Ordering::Release)).is_some()
+        });
+        self.live -= usize::from(removed);
+        removed
     }
 
-    /// The slots of this SPI, in no special order.
-    #[inline(always)]
-    pub fn find(&self, spi: Spi) -> impl Iterator<Item = SaSlot> + '_ {
-        self.probe(spi)
-            .map_while(|at| self.entries.get(at).filter(|entry| entry.spi != 0))
-            .filter(move |entry| entry.spi == spi.0)
-            .map(|entry| SaSlot(entry.slot))
-    }
-
-    /// The place where the search for this SPI begins, to be prefetched.
-    #[inline(always)]
+    /// The places of this SPI's SAs.
     #[must_use]
-    pub fn first(&self, spi: Spi) -> Option<&Entry> {
-        self.entries.get(self.home(spi))
+    pub fn find(&self, spi: Spi) -> Vec<SaSlot> {
+        self.with(|table| table.find(spi).collect())
     }
 
     /// Entries in the table.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.used
+        self.live
     }
 
     /// True without entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.used == 0
+        self.live == 0
     }
 
+    /// Frees tables that were replaced, as far as every core has passed a burst boundary since; how many still wait.
+    pub fn collect(&self) -> usize {
+        self.published.collect()
+    }
+
+    /// Publishes a table without marks, with room for as many entries again.
+    fn rebuild(&mut self) {
+        self.entries = ((self.live + 1) * 4).next_power_of_two().max(SMALLEST);
+        let table = SpiTable::with_entries(self.entries);
+        self.with(|old| old.live().for_each(|word| table.place(word)));
+        self.filled = self.live;
+        self.published.set(0, table);
+        self.published.collect();
+    }
+
+    fn with<R: Default>(&self, look: impl FnOnce(&SpiTable) -> R) -> R {
+        self.published.with(0, |table| table.map_or_else(R::default, look))
+    }
+}
+
+/// A core's side.
+#[derive(Debug)]
+pub struct SadView(Reader<SpiTable>);
+
+impl SadView {
+    /// A burst boundary.
     #[inline(always)]
-    fn mask(&self) -> usize {
-        self.entries.len() - 1
+    pub fn refresh(&mut self) {
+        self.0.refresh();
     }
 
+    /// The table, until the next burst boundary.
     #[inline(always)]
-    fn home(&self, spi: Spi) -> usize {
-        (u64::from(spi.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & self.mask()
+    #[must_use]
+    pub fn table(&self) -> Option<&SpiTable> {
+        self.0.find(0)
     }
 
-    #[inline(always)]
-    fn probe(&self, spi: Spi) -> impl Iterator<Item = usize> + use<> {
-        let (home, mask) = (self.home(spi), self.mask());
-        (0..=mask).map(move |step| (home + step) & mask)
-    }
-
-    fn place(&mut self, entry: Entry) {
-        let free = |at: &usize| self.entries.get(*at).is_some_and(|entry| entry.spi == 0);
-        if let Some(at) = self.probe(Spi(entry.spi)).find(free) {
-            self.set(at, entry);
-        }
-    }
-
-    fn set(&mut self, at: usize, entry: Entry) {
-        if let Some(place) = self.entries.get_mut(at) {
-            *place = entry;
-        }
-    }
-
-    fn grow(&mut self) {
-        let larger = vec![FREE; self.entries.len() * 2];
-        let old = std::mem::replace(&mut self.entries, larger);
-        old.into_iter().filter(|entry| entry.spi != 0).for_each(|entry| self.place(entry));
+    /// The core goes to sleep or stops.
+    pub fn offline(&mut self) {
+        self.0.offline();
     }
 }
 
@@ -150,27 +210,43 @@ mod tests {
         fn the_table_agrees_with_a_plain_set(
             steps in proptest::collection::vec((any::<bool>(), 256_u32..300, 0_u32..4), 0..400),
         ) {
-            let (mut table, mut model) = (SpiTable::new(), BTreeSet::new());
+            let (mut sad, mut model) = (Sad::new(), BTreeSet::new());
+            let mut view = sad.view();
             for (insert, spi, slot) in steps {
                 if insert && model.insert((spi, slot)) {
-                    table.insert(Spi(spi), SaSlot(slot));
+                    sad.insert(Spi(spi), SaSlot(slot));
                 } else if !insert {
-                    prop_assert_eq!(table.remove(Spi(spi), SaSlot(slot)), model.remove(&(spi, slot)));
+                    prop_assert_eq!(sad.remove(Spi(spi), SaSlot(slot)), model.remove(&(spi, slot)));
                 }
-                prop_assert_eq!(table.len(), model.len());
+                prop_assert_eq!(sad.len(), model.len());
+                view.refresh();
             }
+            prop_assert_eq!(sad.collect(), 0);
+            let table = view.table().unwrap();
             for spi in 256..300 {
                 let found: BTreeSet<_> = table.find(Spi(spi)).map(|slot| (spi, slot.0)).collect();
                 let expected: BTreeSet<_> = model.range((spi, 0)..=(spi, 9)).copied().collect();
                 prop_assert_eq!(found, expected);
             }
+            prop_assert_eq!(table.find(Spi(0)).count(), 0);
         }
     }
 
     #[test]
     fn a_hundred_thousand_sas_are_all_found() {
-        let mut table = SpiTable::new();
-        (0..100_000).for_each(|n| table.insert(Spi(0x100 + n), SaSlot(n)));
-        assert!((0..100_000).all(|n| table.find(Spi(0x100 + n)).eq([SaSlot(n)])));
+        let mut sad = Sad::new();
+        (0..100_000).for_each(|n| sad.insert(Spi(0x100 + n), SaSlot(n)));
+        let view = sad.view();
+        assert!((0..100_000).all(|n| view.table().unwrap().find(Spi(0x100 + n)).eq([SaSlot(n)])));
+    }
+
+    #[test]
+    fn coming_and_going_does_not_fill_the_table() {
+        let mut sad = Sad::new();
+        for n in 0..10_000 {
+            sad.insert(Spi(0x100 + n), SaSlot(n));
+            assert!(sad.remove(Spi(0x100 + n), SaSlot(n)));
+        }
+        assert_eq!((sad.entries, sad.len()), (SMALLEST, 0));
     }
 }
