@@ -59,11 +59,12 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Adds what another core counted; of the drops by SA, the totals by reason.
+    /// Adds what another core counted.
     pub fn add(&mut self, other: &Self) {
         self.dropped.add_all(&other.dropped);
         self.absorbed.add_all(&other.absorbed);
         self.sent.add_all(&other.sent);
+        self.dropped_by_sa.add_all(&other.dropped_by_sa);
         self.ip_bytes_in += other.ip_bytes_in;
         self.ip_bytes_out += other.ip_bytes_out;
     }
@@ -108,9 +109,9 @@ impl Counters {
         self.drop(packet, reason);
     }
 
-    /// Adds the counts to the books.
-    pub fn account(&self, ledger: &mut Ledger) {
-        Ledger::merge(&mut ledger.dropped, &self.dropped);
+    /// Adds the counts to the books, the drops as those of `stage`.
+    pub fn account(&self, stage: &'static str, ledger: &mut Ledger) {
+        ledger.drops_of(stage, &self.dropped);
         Ledger::merge(&mut ledger.absorbed, &self.absorbed);
         Ledger::merge(&mut ledger.sent_by, &self.sent);
     }

@@ -24,6 +24,9 @@ use crate::sa::{SaParams, SaSlot};
 use crate::sa_store::{Lane, SaStore};
 use crate::spd::{Action, Direction, Spd, SpdView};
 
+/// Name of the stage in reports.
+pub(crate) const NAME: &str = "esp_out";
+
 /// Marks a job whose outer UDP header needs a checksum once the ciphertext is there.
 const UDP_CHECKSUM: u64 = 1 << 32;
 
@@ -111,7 +114,7 @@ impl Outbound {
     /// A burst boundary. SAs first: whoever puts one into a place has taken the policies of its predecessor out before.
     #[inline]
     pub fn refresh(&mut self) {
-        self.sas.refresh(|_| {});
+        self.sas.refresh();
         self.view.refresh();
     }
 
@@ -220,7 +223,7 @@ impl Outbound {
 
     /// Adds what was dropped and how packets left.
     pub fn account(&self, ledger: &mut Ledger) {
-        self.counters.account(ledger);
+        self.counters.account(NAME, ledger);
     }
 
     /// Says which policy and which SA a packet with this key would get.

@@ -13,8 +13,8 @@ use pipeline::stage::{Residence, Sampler, Stage, StageCost};
 use pipeline::{Burst, Clock, Ledger, MAX_BURST, Tick};
 
 use crate::counters::Passed;
-use crate::inbound::Inbound;
-use crate::outbound::Outbound;
+use crate::inbound::{self, Inbound};
+use crate::outbound::{self, Outbound};
 
 /// One direction of ESP, as the stage needs it.
 pub trait Half: Send {
@@ -70,8 +70,8 @@ macro_rules! half {
         }
     };
 }
-half!(Outbound, ["esp_out", "esp_out_prepare", "esp_out_crypto", "esp_out_finish"]);
-half!(Inbound, ["esp_in", "esp_in_prepare", "esp_in_crypto", "esp_in_finish"]);
+half!(Outbound, [outbound::NAME, "esp_out_prepare", "esp_out_crypto", "esp_out_finish"]);
+half!(Inbound, [inbound::NAME, "esp_in_prepare", "esp_in_crypto", "esp_in_finish"]);
 
 /// The stage.
 #[derive(Debug)]
@@ -100,6 +100,8 @@ struct Residency {
     /// The sampled burst that is inside: jobs made up to its end, when it came, its jobs. One at a time, or a
     /// long queue would have to be kept.
     inside: Option<(u64, Tick, u64)>,
+    /// The next burst with jobs is to be followed.
+    due: bool,
 }
 
 impl<H: Half, C: Crypto> EspStage<H, C> {
@@ -127,6 +129,7 @@ impl<H: Half, C: Crypto> EspStage<H, C> {
                 latency: Latency::new(clock.clone()).ok(),
                 clock: clock.clone(),
                 inside: None,
+                due: false,
             },
             sampler: Sampler::new(clock, [prepare, crypt, finish]),
         }
@@ -202,6 +205,13 @@ impl<H: Half, C: Crypto> EspStage<H, C> {
 }
 
 impl Residency {
+    /// Follows the jobs from number `first` up to `end`, offered at `began`, or just now.
+    #[cold]
+    fn enter(&mut self, began: Option<Tick>, first: u64, end: u64) {
+        let began = began.unwrap_or_else(|| self.clock.tick());
+        (self.inside, self.due) = (Some((end, began, end - first)), false);
+    }
+
     #[cold]
     fn leave(&mut self, began: Tick, jobs: u64) {
         let now = self.clock.tick();
@@ -219,8 +229,8 @@ impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
     }
 
     fn process(&mut self, input: &mut Burst, output: &mut Burst) {
-        let sampled = self.sampler.begin();
         let packets = input.len();
+        let sampled = (packets > 0 || !self.peers.is_alone()) && self.sampler.begin();
         let (began, issued) = (self.sampler.started(), self.issued);
         // Jobs of an earlier turn first, or later ones would overtake them.
         if self.jobs.is_empty() {
@@ -229,8 +239,9 @@ impl<H: Half, C: Crypto> Stage for EspStage<H, C> {
             self.half.refresh();
         }
         self.sampler.lap(sampled, 0, packets);
-        if sampled && self.issued > issued && self.residence.inside.is_none() {
-            self.residence.inside = Some((self.issued, began, self.issued - issued));
+        self.residence.due |= sampled;
+        if self.residence.due && self.issued > issued && self.residence.inside.is_none() {
+            self.residence.enter(sampled.then_some(began), issued, self.issued);
         }
         if !self.jobs.is_empty() {
             self.crypto.submit(&mut self.jobs);

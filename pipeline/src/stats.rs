@@ -96,6 +96,8 @@ pub struct Ledger {
     pub absorbed: Named,
     /// How the packets that left were treated; a breakdown, not a term of the balance.
     pub sent_by: Named,
+    /// The drops by the stage or port in which they happened; a breakdown too.
+    pub dropped_by_stage: BTreeMap<&'static str, Named>,
 }
 
 impl Ledger {
@@ -103,6 +105,14 @@ impl Ledger {
     pub fn merge<R: Reason>(term: &mut Named, tally: &Tally<R>) {
         for (reason, count) in tally.iter() {
             *term.entry(reason.name()).or_insert(0) += count;
+        }
+    }
+
+    /// Adds the drops of a stage, to the term and to the breakdown.
+    pub fn drops_of<R: Reason>(&mut self, stage: &'static str, tally: &Tally<R>) {
+        Self::merge(&mut self.dropped, tally);
+        if tally.total() > 0 {
+            Self::merge(self.dropped_by_stage.entry(stage).or_default(), tally);
         }
     }
 
@@ -118,7 +128,10 @@ impl Ledger {
             (&mut self.sent_by, &other.sent_by),
         ];
         for (term, more) in terms {
-            more.iter().for_each(|(reason, count)| *term.entry(reason).or_insert(0) += count);
+            add_counts(term, more);
+        }
+        for (stage, more) in &other.dropped_by_stage {
+            add_counts(self.dropped_by_stage.entry(stage).or_default(), more);
         }
     }
 
@@ -140,6 +153,10 @@ impl Ledger {
     }
 }
 
+fn add_counts(term: &mut Named, more: &Named) {
+    more.iter().for_each(|(reason, count)| *term.entry(reason).or_insert(0) += count);
+}
+
 /// Counts of rare pairs (an SA and a reason, say) in a fixed open-addressed table without heap use after
 /// construction. When it is full, further pairs are counted together as [`SparseTally::overflow`].
 #[derive(Clone, Debug)]
@@ -158,17 +175,27 @@ impl<R: Reason> SparseTally<R> {
 
     /// Counts one packet of `key` under `reason`.
     pub fn add(&mut self, key: u32, reason: R) {
+        self.add_many(key, reason, 1);
+    }
+
+    /// Adds the counts of another tally.
+    pub fn add_all(&mut self, other: &Self) {
+        other.iter().for_each(|(key, reason, count)| self.add_many(key, reason, count));
+        self.overflow += other.overflow;
+    }
+
+    fn add_many(&mut self, key: u32, reason: R, count: u64) {
         let reason = reason.index() as u16;
         let mask = self.entries.len() - 1;
         let start = (u64::from(key) << 5 | u64::from(reason)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         for step in 0..self.entries.len() {
             let Some(entry) = self.entries.get_mut((start as usize + step) & mask) else { break };
             if entry.2 == 0 || (entry.0 == key && entry.1 == reason) {
-                *entry = (key, reason, entry.2 + 1);
+                *entry = (key, reason, entry.2 + count);
                 return;
             }
         }
-        self.overflow += 1;
+        self.overflow += count;
     }
 
     /// Counted triples: key, reason, packets; in no special order.
@@ -211,6 +238,35 @@ mod tests {
         Ledger::merge(&mut ledger.dropped, &tally);
         assert_eq!(ledger.dropped, BTreeMap::from([("broken", 2)]));
         assert!(ledger.is_exact());
+    }
+
+    #[test]
+    fn drops_are_counted_by_stage_and_in_all_over_every_core() {
+        let mut tally = Tally::default();
+        tally.add(Why::Late, 2);
+        let mut ledger = Ledger { received: 6, ..Ledger::default() };
+        ledger.drops_of("first", &tally);
+        ledger.drops_of("second", &Tally::<Why>::default());
+        let mut other = Ledger::default();
+        other.drops_of("first", &tally);
+        other.drops_of("third", &tally);
+        ledger.add(&other);
+        assert_eq!(ledger.dropped, BTreeMap::from([("late", 6)]));
+        let late = |count| BTreeMap::from([("late", count)]);
+        assert_eq!(ledger.dropped_by_stage, BTreeMap::from([("first", late(4)), ("third", late(2))]));
+        assert!(ledger.is_exact());
+    }
+
+    #[test]
+    fn sparse_tallies_add_up_pair_by_pair() {
+        let (mut one, mut two) = (SparseTally::with_capacity(4), SparseTally::with_capacity(4));
+        one.add(7, Why::Late);
+        two.add(7, Why::Late);
+        two.add(7, Why::Broken);
+        one.add_all(&two);
+        let mut all: Vec<_> = one.iter().map(|(key, why, count)| (key, why.name(), count)).collect();
+        all.sort_unstable();
+        assert_eq!(all, [(7, "broken", 1), (7, "late", 2)]);
     }
 
     #[test]

@@ -284,6 +284,8 @@ impl LinkRx {
         ledger.held += (self.ring.count_items() + self.entered.len() + self.way.len()) as u64;
         if self.faults.lost > 0 {
             *ledger.dropped.entry("link_lost").or_insert(0) += self.faults.lost;
+            let stage = ledger.dropped_by_stage.entry("link").or_default();
+            *stage.entry("link_lost").or_insert(0) += self.faults.lost;
         }
         if self.faults.duplicated > 0 {
             *ledger.made.entry("link_duplicate").or_insert(0) += self.faults.duplicated;

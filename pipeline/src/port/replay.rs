@@ -195,7 +195,7 @@ impl RxPort for Replay {
 
     fn account(&self, ledger: &mut Ledger) {
         ledger.received += self.received;
-        Ledger::merge(&mut ledger.dropped, &self.dropped);
+        ledger.drops_of("replay", &self.dropped);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `esp-replay`: options in, a verified and timed run, a report out.
 
+mod drops;
 mod explain;
 mod lineup;
 mod options;
@@ -11,6 +12,7 @@ mod source;
 mod spread;
 mod verify;
 
+pub use drops::SaDrops;
 pub use lineup::{Complete, CoreSummary, Feed};
 pub use options::{Direction, DriverName, Generate, IdleName, LayoutName, Options, Rate};
 pub use path::{Parts, Path};

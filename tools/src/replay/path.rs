@@ -86,6 +86,14 @@ impl Parts<'_> {
         Ok((path, first.into_iter().zip(second).map(of_core).collect()))
     }
 
+    /// The place of each SA of the configuration, where its direction is run: its owner is one of `cores` cores.
+    #[must_use]
+    pub fn places(&self, cores: u8) -> Vec<Option<SaSlot>> {
+        let mut owners = Owners { cores: cores.max(1), of_spi: HashMap::new(), taken: HashMap::new() };
+        let place = |sa: &SaConfig| self.direction.uses(sa.direction).then(|| owners.place(sa));
+        self.config.sas.iter().map(place).collect()
+    }
+
     fn path<C: Crypto>(
         &self,
         opened: &Opened,
@@ -160,15 +168,11 @@ impl Opened {
             _ => registry.attach(Software::new()),
         };
         attached.map_err(Failure::usage)?;
-        let mut owners = Owners { cores: cores.max(1), of_spi: HashMap::new(), taken: HashMap::new() };
-        let open = |sa: &SaConfig| {
-            if !parts.direction.uses(sa.direction) {
-                return Ok(None);
-            }
-            let session = open_session(&registry, parts.link, sa)?;
-            Ok(Some((owners.place(sa), session)))
+        let open = |(sa, place): (&SaConfig, Option<SaSlot>)| {
+            place.map(|place| Ok((place, open_session(&registry, parts.link, sa)?))).transpose()
         };
-        let sas = parts.config.sas.iter().map(open).collect::<Result<_, Failure>>()?;
+        let places = parts.config.sas.iter().zip(parts.places(cores));
+        let sas = places.map(open).collect::<Result<_, Failure>>()?;
         Ok(Self { registry, sas })
     }
 

@@ -17,12 +17,16 @@ use serde::Serialize;
 
 use crate::failure::{Failure, print};
 
+use super::drops::SaDrops;
 use super::lineup::CoreSummary;
 use super::options::{Direction, DriverName, Options, Rate};
 use super::run::{Outcome, Runner};
 
 /// Columns of a terminal that the table keeps to.
 const SCREEN: u16 = 100;
+
+/// Pairs of SA and reason that the screen shows.
+const DROP_ROWS: usize = 6;
 
 /// The report, with the names that scripts rely on.
 #[derive(Clone, Debug, Serialize)]
@@ -49,6 +53,8 @@ pub struct Report {
     turns: Turns,
     lcores: Vec<Lcore>,
     memory: String,
+    dropped_by_stage: BTreeMap<&'static str, Named>,
+    dropped_by_sa: Vec<SaDrops>,
     verified: Option<bool>,
 }
 
@@ -143,6 +149,8 @@ impl Report {
             turns: outcome.cores.iter().map(|core| Turns::of(&core.turns)).sum(),
             lcores: lcores(outcome),
             memory: runner.backing().to_string(),
+            dropped_by_stage: ledger.dropped_by_stage.clone(),
+            dropped_by_sa: outcome.dropped_by_sa.clone(),
             verified: outcome.verified,
         }
     }
@@ -261,8 +269,22 @@ impl Report {
                 table.add_row([name, &total.to_string(), &named(term)]);
             }
         }
+        self.drop_rows(table);
         if packets.held > 0 {
             table.add_row(["held", &packets.held.to_string(), "still inside at the end"]);
+        }
+    }
+
+    /// Which SAs the drops were of, as far as a screen has room.
+    fn drop_rows(&self, table: &mut Table) {
+        for drops in self.dropped_by_sa.iter().take(DROP_ROWS) {
+            let sa = if drops.sa.is_empty() { "other SAs" } else { &drops.sa };
+            let about = format!("{} by {sa}, {}", drops.reason, drops.direction);
+            table.add_row(["", &drops.packets.to_string(), &about]);
+        }
+        let rest: u64 = self.dropped_by_sa.iter().skip(DROP_ROWS).map(|drops| drops.packets).sum();
+        if rest > 0 {
+            table.add_row(["", &rest.to_string(), "by further SAs, which --json names"]);
         }
     }
 

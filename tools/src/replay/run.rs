@@ -21,6 +21,7 @@ use pipeline::{Clock, Ledger, Pool, PoolConfig, Reason as _};
 use crate::config::Config;
 use crate::failure::Failure;
 
+use super::drops::{SaDrops, by_sa};
 use super::lineup::{Apart, Complete, CoreSummary, FEWEST_APART, Feed, Front, Layout, Lineup};
 use super::options::{Direction, DriverName, LayoutName, Options, Rate};
 use super::path::{Parts, Path};
@@ -38,8 +39,8 @@ const NOT_DUE: [DropReason; 5] = [
 ];
 
 /// Losses that are the fault of no packet and no policy.
-const FAILED_INSIDE: [DropReason; 3] =
-    [DropReason::NoBuffer, DropReason::CryptoFailed, DropReason::CryptoIndeterminate];
+const FAILED_INSIDE: [DropReason; 4] =
+    [DropReason::NoBuffer, DropReason::CryptoFailed, DropReason::CryptoIndeterminate, DropReason::CryptoLate];
 
 /// Bursts that wait between two cores.
 const RING_BURSTS: usize = 16;
@@ -84,6 +85,8 @@ pub struct Outcome {
     pub cores: Vec<CoreSummary>,
     /// Latencies by core, of those that send.
     pub core_latency: Vec<(usize, Histogram<u64>)>,
+    /// Drops by SA and reason.
+    pub dropped_by_sa: Vec<SaDrops>,
     /// How long packets stayed in each stage, from a sample, in nanoseconds.
     pub residences: BTreeMap<&'static str, Histogram<u64>>,
     /// Whether what came out is right, where that can be said.
@@ -160,7 +163,7 @@ impl<'a> Runner<'a> {
         lineup.run(&AtomicBool::new(false), |_| {});
         let complaint = self.complaint(&lineup);
         let verified = self.can_verify().then_some(complaint.is_none());
-        let mut outcome = outcome_of(&lineup);
+        let mut outcome = self.outcome_of(&lineup);
         // What was written is whole before the timed passes begin, however those end.
         let sinks = lineup.into_sinks();
         match writer {
@@ -180,6 +183,30 @@ impl<'a> Runner<'a> {
         outcome.verified = verified.map(|_| complaint.is_none());
         outcome.complaint = complaint;
         Ok(outcome)
+    }
+
+    fn outcome_of(&self, lineup: &Lineup) -> Outcome {
+        let (first, last) = lineup.counters();
+        let places = self.parts().places(self.owners());
+        Outcome {
+            ledger: lineup.ledger(),
+            ip_bytes: (first.ip_bytes_in, last.ip_bytes_out),
+            seconds: lineup.seconds(),
+            latency: lineup.latency(),
+            costs: lineup.costs(),
+            cores: lineup.cores().to_vec(),
+            core_latency: lineup.latencies(),
+            dropped_by_sa: by_sa(self.options.direction, (&first, &last), &self.config.sas, &places),
+            residences: lineup.residences(),
+            verified: None,
+            complaint: None,
+            exhausted: lineup.is_exhausted(),
+        }
+    }
+
+    /// Cores that own SAs.
+    fn owners(&self) -> u8 {
+        if self.options.layout == LayoutName::Pipelined { 1 } else { self.cores.len() as u8 }
     }
 
     /// Whether several cores send.
@@ -365,7 +392,7 @@ impl<'a> Runner<'a> {
             }
         }
         bar.finish_and_clear();
-        let mut outcome = outcome_of(&lineup);
+        let mut outcome = self.outcome_of(&lineup);
         outcome.complaint = self.timed_complaint(&lineup);
         Ok(outcome)
     }
@@ -430,21 +457,4 @@ fn next_stretch(passes: u64, took: Duration) -> u64 {
     let nanoseconds = (took.as_nanos() as u64).max(1);
     let wanted = passes.saturating_mul(STRETCH.as_nanos() as u64) / nanoseconds;
     wanted.clamp(1, passes.saturating_mul(16))
-}
-
-fn outcome_of(lineup: &Lineup) -> Outcome {
-    let (first, last) = lineup.counters();
-    Outcome {
-        ledger: lineup.ledger(),
-        ip_bytes: (first.ip_bytes_in, last.ip_bytes_out),
-        seconds: lineup.seconds(),
-        latency: lineup.latency(),
-        costs: lineup.costs(),
-        cores: lineup.cores().to_vec(),
-        core_latency: lineup.latencies(),
-        residences: lineup.residences(),
-        verified: None,
-        complaint: None,
-        exhausted: lineup.is_exhausted(),
-    }
 }
