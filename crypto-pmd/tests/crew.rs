@@ -11,6 +11,7 @@ use crypto_pmd::job::JobBurst;
 use crypto_pmd::{
     Capabilities, Job, Operation, Placement, QueuePairConfig, Registry, SessionId, SessionParams, Status,
 };
+use pipeline::lcore::{Ended, Task, Turn};
 use pipeline::{Clock, MAX_BURST, Pool, PoolConfig};
 use proptest::prelude::*;
 
@@ -184,4 +185,40 @@ fn what_a_worker_does_not_bring_back_in_time_is_passed_over_and_late_when_it_com
     assert!(rig.came.iter().skip(4).all(|&(cookie, status)| cookie < 4 && status == Status::Late));
     assert_eq!((rig.came.len(), rig.owner.missing(), rig.owner.in_flight()), (8, 0, 0));
     assert_eq!(rig.submit(MAX_BURST), MAX_BURST, "and everything goes on");
+}
+
+#[test]
+fn jobs_that_never_come_back_are_not_waited_for_even_when_nothing_stands_behind_them() {
+    let config = CrewConfig { window: 64, bursts: 9, deadline_ns: 1, ..CrewConfig::default() };
+    let mut rig = Rig::new(1, 64, 64, config);
+    assert_eq!(rig.submit(64), 64, "the whole window");
+    for _ in 0..1_000_000 {
+        rig.poll();
+        if !rig.owner.is_elsewhere() {
+            break;
+        }
+    }
+    assert_eq!((rig.owner.is_elsewhere(), rig.owner.missing(), rig.owner.in_flight()), (false, 64, 64));
+    assert_eq!(rig.submit(10), 10, "the window is free again");
+    (0..2).for_each(|_| assert!(rig.workers[0].work() > 0));
+    (0..3).for_each(|_| rig.poll());
+    let late = rig.came.iter().filter(|(_, status)| *status == Status::Late).count();
+    assert_eq!((late, rig.came.len(), rig.owner.missing(), rig.owner.in_flight()), (64, 74, 0, 0));
+}
+
+#[test]
+fn a_worker_whose_driver_loses_jobs_ends_after_its_owner_has() {
+    // Pieces of none: what is submitted never comes out.
+    let mut rig = Rig::new(1, 0, 64, CrewConfig { deadline_ns: 1, ..CrewConfig::default() });
+    rig.owner.open();
+    rig.workers[0].open();
+    assert_eq!(rig.submit(4), 4);
+    assert_eq!(rig.workers[0].turn(), Turn::Busy);
+    for _ in 0..2_000_000 {
+        assert_eq!(rig.workers[0].turn(), Turn::Stalled, "the owner may still want them");
+    }
+    rig.owner.close();
+    let ends = (0..2_000_000).map(|_| rig.workers[0].turn()).find(|turn| *turn != Turn::Stalled);
+    assert_eq!(ends, Some(Turn::Finished(Ended::Stuck)));
+    assert_eq!(rig.workers[0].held(), 4);
 }

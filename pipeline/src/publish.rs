@@ -17,6 +17,8 @@
 //! This module is one of the few with `unsafe`: an entry's lifetime hangs on the protocol above, which the type system
 //! cannot see. It is checked by the models in `tests/models.rs`.
 
+#![allow(clippy::disallowed_types, reason = "control sides lock each other out; readers need no lock")]
+
 use std::fmt;
 use std::sync::PoisonError;
 
@@ -78,6 +80,7 @@ impl<T> Drop for Retired<T> {
 /// let table = pipeline::publish::Table::new();
 /// let mut reader = table.reader();
 /// table.set(3, "three");
+/// reader.refresh();
 /// assert_eq!(reader.find(3), Some(&"three"));
 /// table.set(3, "drei");
 /// assert_eq!(table.collect(), 1, "the core may still look at the old entry");
@@ -120,16 +123,13 @@ impl<T: Send + Sync> Table<T> {
         Self { shared: Arc::new(shared) }
     }
 
-    /// A reader for one core; it sees every change from when it is made.
+    /// A reader for one core, offline until its first burst boundary: a core that was not started yet holds up nobody.
     #[must_use]
     pub fn reader(&self) -> Reader<T> {
-        let mut writer = self.lock();
-        // Under the lock nothing is freed, so the record says the epoch before anything is.
-        let seen = self.shared.epoch.load(Ordering::Acquire);
-        let record = Record { seen: AtomicU64::new(seen), gone: AtomicBool::new(false) };
+        let record = Record { seen: AtomicU64::new(OFFLINE), gone: AtomicBool::new(false) };
         let record = Arc::new(CachePadded::new(record));
-        writer.readers.push(Arc::clone(&record));
-        Reader { shared: Arc::clone(&self.shared), record, seen, online: true }
+        self.lock().readers.push(Arc::clone(&record));
+        Reader { shared: Arc::clone(&self.shared), record, seen: OFFLINE, online: false }
     }
 
     /// Publishes an entry; what the slot held is retired.
@@ -366,7 +366,9 @@ mod tests {
         }
         let table = Table::new();
         table.set(usize::MAX, 'x');
-        assert_eq!(table.reader().find(usize::MAX), None);
+        let mut reader = table.reader();
+        reader.refresh();
+        assert_eq!(reader.find(usize::MAX), None);
     }
 
     #[test]
@@ -374,6 +376,8 @@ mod tests {
         let count = Arc::new(AtomicUsize::new(0));
         let table = Table::new();
         let (mut one, mut two) = (table.reader(), table.reader());
+        one.refresh();
+        two.refresh();
         table.set(0, Alive::new(1, &count));
         assert!(table.remove(0) && !table.remove(0));
         one.refresh();
@@ -387,6 +391,7 @@ mod tests {
         let table = Table::new();
         let mut reader = table.reader();
         table.set(0, 'a');
+        reader.refresh();
         reader.offline();
         assert_eq!(reader.find(0), None);
         table.set(0, 'b');
@@ -400,10 +405,27 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_needs_no_lock() {
+        let table = Table::new();
+        let mut reader = table.reader();
+        table.set(0, 'a');
+        // Under the writer's lock, on its own thread.
+        table.with(0, |_| {
+            reader.refresh();
+            assert_eq!(reader.find(0), Some(&'a'));
+            reader.offline();
+            reader.refresh();
+            assert_eq!(reader.find(0), Some(&'a'));
+            drop(reader);
+        });
+    }
+
+    #[test]
     fn a_grace_is_over_when_every_reader_has_passed_it() {
         let table = Table::<u8>::new();
+        // A reader is offline until its first boundary.
         let (mut online, mut offline) = (table.reader(), table.reader());
-        offline.offline();
+        online.refresh();
         let grace = table.grace();
         assert!(!table.is_over(grace));
         online.refresh();
@@ -416,12 +438,13 @@ mod tests {
     fn everything_is_freed_with_the_last_handle() {
         let count = Arc::new(AtomicUsize::new(0));
         let table = Table::new();
-        let reader = table.reader();
+        let mut reader = table.reader();
         for slot in [0, 63, 64, 5000] {
             table.set(slot, Alive::new(0, &count));
             table.set(slot, Alive::new(1, &count));
         }
         drop(table);
+        reader.refresh();
         assert_eq!(reader.find(5000).map(|alive| alive.0), Some(1));
         drop(reader);
         assert_eq!(count.load(Ordering::Relaxed), 0);

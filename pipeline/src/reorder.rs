@@ -161,6 +161,15 @@ impl<T> Reorder<T> {
         self.give_up_before_old(now, deadline)
     }
 
+    /// Gives up every place that is out, when none of them holds an item: nobody waits behind them, and none may ever come. How many
+    /// that were.
+    pub fn give_up_rest(&mut self) -> usize {
+        let lost = if self.held == 0 { self.outstanding() } else { 0 };
+        self.head = self.head.wrapping_add(lost as u32);
+        self.given_up += lost as u64;
+        lost
+    }
+
     #[cold]
     fn give_up_before_old(&mut self, now: Tick, deadline: Tick) -> usize {
         let is_old = |slot: &Slot<T>| slot.item.is_some() && now.saturating_sub(slot.since) >= deadline;
@@ -225,6 +234,20 @@ mod tests {
         assert_eq!(drained(&mut window), [1], "place 2 may still come");
         window.put(places[2], 2, 201).unwrap();
         assert_eq!(drained(&mut window), [2, 3]);
+    }
+
+    #[test]
+    fn places_behind_which_nothing_waits_can_be_given_up_too() {
+        let mut window = Reorder::with_capacity(4);
+        let places: Vec<u32> = (0..4).map(|_| window.reserve()).collect();
+        window.put(places[1], 1, 0).unwrap();
+        assert_eq!(window.give_up_rest(), 0, "something waits");
+        window.put(places[0], 0, 0).unwrap();
+        assert_eq!(drained(&mut window), [0, 1]);
+        assert_eq!((window.give_up_rest(), window.given_up(), window.room()), (2, 2, 4));
+        assert_eq!(window.put(places[2], 2, 0), Err(2));
+        let next = window.reserve();
+        assert!(window.is_next(next));
     }
 
     #[test]

@@ -4,11 +4,14 @@
 //! instead of packets spreads the price of the hand-off (two contended cache lines) over up to 64 packets.
 //!
 //! A ring knows how many cores still put bursts in ([`Ring::open`], [`Ring::close`]), so that the core that takes them
-//! out can tell an empty ring from one that stays empty.
+//! out can tell an empty ring from one that stays empty; and whether a core still takes them out, so that the others can tell a full ring from
+//! one that stays full.
+//!
+//! No call takes a lock or waits for room. A call that meets another one half-way spins for the few instructions that are left of that.
 
 use crate::burst::{Burst, MAX_BURST};
 use crate::mbuf::Mbuf;
-use crate::sync::{ArrayQueue, AtomicUsize, Ordering};
+use crate::sync::{ArrayQueue, AtomicBool, AtomicUsize, Ordering};
 
 /// A bounded ring of bursts; any number of cores may push and pop.
 ///
@@ -29,6 +32,8 @@ pub struct Ring<T = Mbuf, const INLINE: usize = MAX_BURST> {
     queue: ArrayQueue<Burst<T, INLINE>>,
     /// Cores that still push; written at the start and end of a run only.
     producers: AtomicUsize,
+    /// Whether somebody takes bursts out; written as seldom.
+    consumed: AtomicBool,
 }
 
 /// A ring of bursts that lie behind pointers.
@@ -52,7 +57,11 @@ impl<T> LargeRing<T> {
 
 impl<T, const INLINE: usize> Ring<T, INLINE> {
     fn new(bursts: usize) -> Self {
-        Self { queue: ArrayQueue::new(bursts.max(1)), producers: AtomicUsize::new(0) }
+        Self {
+            queue: ArrayQueue::new(bursts.max(1)),
+            producers: AtomicUsize::new(0),
+            consumed: AtomicBool::new(false),
+        }
     }
 
     /// Puts a burst in; an empty one is dropped without taking a place.
@@ -99,6 +108,17 @@ impl<T, const INLINE: usize> Ring<T, INLINE> {
     pub fn close(&self) {
         // Release: whoever sees the number also sees what was pushed before.
         self.producers.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Says whether somebody is going to take bursts out in this run.
+    pub fn set_consumed(&self, consumed: bool) {
+        self.consumed.store(consumed, Ordering::Release);
+    }
+
+    /// True while somebody is going to.
+    #[must_use]
+    pub fn is_consumed(&self) -> bool {
+        self.consumed.load(Ordering::Acquire)
     }
 
     /// True when the ring is empty and nobody will push any more.

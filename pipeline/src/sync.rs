@@ -1,6 +1,8 @@
 //! What cores share memory with, in one place, so that a model checker can take its place: under `--cfg loom` these are
 //! loom's, and the queue is a plain one, because what is modelled are the protocols of this crate, not `crossbeam`'s queue.
 
+#![allow(clippy::disallowed_types, reason = "for the control side of published tables")]
+
 #[cfg(not(loom))]
 pub(crate) use crossbeam_queue::ArrayQueue;
 #[cfg(not(loom))]

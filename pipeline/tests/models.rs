@@ -1,4 +1,4 @@
-//! Models of what cores share, checked over their interleavings by loom: publication and reclaim, the hand-off of bursts,
+//! Models of what cores share, checked by loom over their interleavings with up to three preemptions: publication and reclaim, the hand-off of bursts,
 //! and the reorder window between an owner and its workers.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p pipeline --test models --release`; without the flag this file is empty.
@@ -60,6 +60,7 @@ fn a_reader_never_holds_what_was_freed() {
         let table = Table::new();
         table.set(0, entry(1));
         let mut reader = table.reader();
+        reader.refresh();
         let control = table.clone();
         let core = thread::spawn(move || {
             look(&reader);
@@ -78,8 +79,8 @@ fn a_reader_that_comes_back_online_holds_nothing_that_was_freed_meanwhile() {
     model(|| {
         let table = Table::new();
         table.set(0, entry(1));
+        // As after a sleep: a reader is offline until its first boundary.
         let mut reader = table.reader();
-        reader.offline();
         let control = table.clone();
         let core = thread::spawn(move || {
             reader.refresh();
@@ -98,6 +99,7 @@ fn a_grace_is_not_over_before_the_reader_has_passed_a_boundary() {
     model(|| {
         let table: Table<u32> = Table::new();
         let mut reader = table.reader();
+        reader.refresh();
         let passed = Plain::new(AtomicBool::new(false));
         let witness = Plain::clone(&passed);
         let control = table.clone();

@@ -96,8 +96,8 @@ pub struct CrewConfig {
     pub window: usize,
     /// Bursts that a worker is given before the owner takes a share.
     pub bursts: usize,
-    /// Nanoseconds that a finished job waits for those before it, at least, before they are given up. Time in which the owner
-    /// itself does not run hardly counts.
+    /// Nanoseconds that a finished job waits for those before it, at least, before they are given up; and that jobs are waited for while
+    /// nothing at all comes back. Time in which the owner itself does not run hardly counts.
     pub deadline_ns: u64,
 }
 

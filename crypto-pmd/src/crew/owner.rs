@@ -31,6 +31,8 @@ pub struct Owner {
     bursts: usize,
     share: Share,
     patience: Patience,
+    /// Since when nothing has come back although jobs are out.
+    silent_since: Option<Tick>,
     open: bool,
 }
 
@@ -95,6 +97,7 @@ impl Owner {
             bursts,
             share: Share::default(),
             patience,
+            silent_since: None,
             open: false,
         }
     }
@@ -214,6 +217,19 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// Jobs that are out with nothing behind them: when the deadline passes in silence, none of them is waited for any more.
+    #[cold]
+    fn wait_for_rest(&mut self) {
+        let age = self.patience.age();
+        let since = *self.silent_since.get_or_insert(age);
+        if age.saturating_sub(since) >= self.patience.deadline {
+            self.window.give_up_rest();
+            self.silent_since = None;
+        }
+    }
+}
+
 impl Crypto for Owner {
     fn submit(&mut self, jobs: &mut JobBurst) -> usize {
         let offered = jobs.len();
@@ -253,6 +269,11 @@ impl Crypto for Owner {
             if self.window.expire(age, self.patience.deadline) > 0 {
                 finished += self.release(done);
             }
+        }
+        if finished > 0 {
+            self.silent_since = None;
+        } else if self.window.held() == 0 && self.window.outstanding() > 0 {
+            self.wait_for_rest();
         }
         self.in_flight -= finished.min(self.in_flight);
         finished

@@ -11,6 +11,9 @@ use super::Lane;
 /// Empty bursts that a worker keeps beyond those that it needs; the rest goes back to the owner.
 const KEPT: usize = 2;
 
+/// Turns without any movement, after the owner has gone, before a worker gives up on what it holds.
+const PATIENCE: u32 = 1 << 20;
+
 /// One worker, for one owner.
 #[derive(Debug)]
 pub struct Worker {
@@ -23,13 +26,22 @@ pub struct Worker {
     /// Empty bursts: enough to send all that is here, in full ones.
     spares: Vec<JobBurst>,
     jobs_done: u64,
+    quiet: u32,
 }
 
 impl Worker {
     pub(super) fn new(lane: Lane, dispatcher: Dispatcher) -> Self {
         let mut spares = Vec::with_capacity(2 * lane.to.capacity() + KEPT);
         spares.extend((0..KEPT).map(|_| JobBurst::new()));
-        Self { lane, dispatcher, jobs: JobBurst::new(), done: JobBurst::new(), spares, jobs_done: 0 }
+        Self {
+            lane,
+            dispatcher,
+            jobs: JobBurst::new(),
+            done: JobBurst::new(),
+            spares,
+            jobs_done: 0,
+            quiet: 0,
+        }
     }
 
     /// Does what there is to do; returns how many jobs came and how many were sent back.
@@ -101,16 +113,20 @@ impl Worker {
 
 impl Task for Worker {
     /// The owner opens the rings.
-    fn open(&mut self) {}
+    fn open(&mut self) {
+        self.quiet = 0;
+    }
 
     #[inline]
     fn turn(&mut self) -> Turn {
         if self.work() > 0 {
+            self.quiet = 0;
             return Turn::Busy;
         }
         if self.held() > 0 {
             self.dispatcher.flush();
-            return Turn::Stalled;
+            self.quiet += u32::from(self.lane.to.is_finished());
+            return if self.quiet > PATIENCE { Turn::Finished(Ended::Stuck) } else { Turn::Stalled };
         }
         if self.lane.to.is_finished() { Turn::Finished(Ended::Drained) } else { Turn::Idle }
     }

@@ -136,6 +136,8 @@ impl Lcore<'_> {
             all = match (all, task.turn()) {
                 (all, Turn::Finished(how)) => {
                     *end = Some(how);
+                    // The core may poll others for long.
+                    task.offline();
                     all
                 }
                 (Turn::Busy, _) | (_, Turn::Busy) => Turn::Busy,

@@ -1,7 +1,7 @@
 //! The loop that moves packets: from one rx port, through the stages, to one tx port.
 //!
 //! Invariant: a turn hands every packet on or keeps it; the loop stops only when its input has ended and nothing is held,
-//! or when told to.
+//! when nobody takes what it holds, or when told to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,8 +12,8 @@ use crate::latency::{Latency, Watcher};
 use crate::port::{Receive, RxPort, TxPort};
 use crate::stage::Stage;
 
-/// Turns without any movement, after the input's end, before the loop gives up on what is held. Turns in which other
-/// cores are at work do not count.
+/// Turns without any movement, after the input's end, before the loop gives up on what is held. Turns in which it waits for
+/// other cores that are at work do not count.
 const PATIENCE: u32 = 1 << 20;
 
 /// One rx port, the stages, one tx port.
@@ -146,11 +146,13 @@ impl<R: RxPort, S: Stage, T: TxPort> PollingCore<R, S, T> {
             return Some(Ended::Drained);
         }
         self.stage.flush();
-        self.quiet = if moved > 0 || self.stage.awaits() { 0 } else { self.quiet + 1 };
+        let awaits = self.stage.awaits() || (!self.output.is_empty() && self.tx.awaits());
+        self.quiet = if moved > 0 || awaits { 0 } else { self.quiet + 1 };
         (self.quiet > PATIENCE).then_some(Ended::Stuck)
     }
 
     fn finish(&mut self, how: Ended) -> Turn {
+        self.rx.close();
         self.stage.close();
         self.tx.close();
         Turn::Finished(how)
@@ -207,6 +209,7 @@ impl<R: RxPort, S: Stage, T: TxPort> Task for PollingCore<R, S, T> {
         self.counters = CoreCounters { first_rx: 0, last_tx: 0, ..self.counters() };
         self.ended = false;
         self.quiet = 0;
+        self.rx.open();
         self.stage.open();
         self.tx.open();
         self.now = self.clock.tick();
@@ -226,6 +229,9 @@ impl<R: RxPort, S: Stage, T: TxPort> Task for PollingCore<R, S, T> {
         if sent == 0 {
             self.now = self.clock.tick();
         }
+        if sent == 0 && !self.output.is_empty() && self.tx.is_gone() {
+            return self.finish(Ended::Stuck);
+        }
         if self.ended
             && let Some(how) = self.wind_down(received + sent)
         {
@@ -233,7 +239,7 @@ impl<R: RxPort, S: Stage, T: TxPort> Task for PollingCore<R, S, T> {
         }
         let turn = if received + sent > 0 {
             Turn::Busy
-        } else if self.input.is_empty() && self.output.is_empty() {
+        } else if self.held() == 0 {
             Turn::Idle
         } else {
             Turn::Stalled

@@ -41,6 +41,12 @@ pub trait RxPort: Send {
         false
     }
 
+    /// A run begins; for every core before the first one starts.
+    fn open(&mut self) {}
+
+    /// Nothing more is asked for in this run.
+    fn close(&mut self) {}
+
     /// Adds what came in, and what was dropped at the edge.
     fn account(&self, ledger: &mut Ledger);
 }
@@ -56,6 +62,16 @@ pub trait TxPort: Send {
     /// Nothing more is handed over in this run.
     fn close(&mut self) {}
 
+    /// True while another core is going to make room.
+    fn awaits(&self) -> bool {
+        false
+    }
+
+    /// True when nobody is going to make room any more in this run.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     /// Adds what went out.
     fn account(&self, ledger: &mut Ledger);
 }
@@ -66,6 +82,12 @@ impl<P: RxPort + ?Sized> RxPort for Box<P> {
     }
     fn stamps(&self) -> bool {
         (**self).stamps()
+    }
+    fn open(&mut self) {
+        (**self).open();
+    }
+    fn close(&mut self) {
+        (**self).close();
     }
     fn account(&self, ledger: &mut Ledger) {
         (**self).account(ledger);
@@ -81,6 +103,12 @@ impl<P: TxPort + ?Sized> TxPort for Box<P> {
     }
     fn close(&mut self) {
         (**self).close();
+    }
+    fn awaits(&self) -> bool {
+        (**self).awaits()
+    }
+    fn is_gone(&self) -> bool {
+        (**self).is_gone()
     }
     fn account(&self, ledger: &mut Ledger) {
         (**self).account(ledger);

@@ -62,6 +62,14 @@ impl TxPort for RingTx {
         }
     }
 
+    fn awaits(&self) -> bool {
+        self.ring.is_consumed()
+    }
+
+    fn is_gone(&self) -> bool {
+        !self.ring.is_consumed()
+    }
+
     fn account(&self, _ledger: &mut Ledger) {}
 }
 
@@ -95,6 +103,14 @@ impl RxPort for RingRx {
         true
     }
 
+    fn open(&mut self) {
+        self.ring.set_consumed(true);
+    }
+
+    fn close(&mut self) {
+        self.ring.set_consumed(false);
+    }
+
     /// What is inside, which is right only while no core runs.
     fn account(&self, ledger: &mut Ledger) {
         ledger.held += (self.ring.count_items() + self.rest.len()) as u64;
@@ -103,8 +119,58 @@ impl RxPort for RingRx {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
-    use crate::{Pool, PoolConfig};
+    use crate::lcore::{Ended, Idle, Lcore, PollingCore, Task, run};
+    use crate::port::{Generator, GeneratorConfig, NullTx, Sizes};
+    use crate::stage::Forward;
+    use crate::{Clock, Pool, PoolConfig};
+
+    /// Takes what comes only when it has been asked very often.
+    struct Slow(RingRx, u32);
+    impl RxPort for Slow {
+        fn receive(&mut self, burst: &mut Burst<Mbuf>, limit: usize) -> Receive {
+            self.1 += 1;
+            if self.1 < 3_000_000 { Receive::Idle } else { self.0.receive(burst, limit) }
+        }
+        fn stamps(&self) -> bool {
+            true
+        }
+        fn open(&mut self) {
+            self.0.open();
+        }
+        fn close(&mut self) {
+            self.0.close();
+        }
+        fn account(&self, ledger: &mut Ledger) {
+            self.0.account(ledger);
+        }
+    }
+
+    #[test]
+    fn a_core_waits_for_a_slow_one_behind_it_however_long_and_not_for_one_that_is_gone() {
+        let source = || {
+            let pool = Pool::new(PoolConfig { buffers: 256, ..PoolConfig::default() }).unwrap();
+            let config = GeneratorConfig { sizes: Sizes::Fixed(46), flows: 1, packets: 128 };
+            Generator::new(&config, pool).unwrap()
+        };
+        let (tx, rx) = ring(1);
+        let mut first = PollingCore::new(source(), Forward, tx, Clock::new(), 32).unwrap();
+        let mut second = PollingCore::new(Slow(rx, 0), Forward, NullTx::default(), Clock::new(), 32).unwrap();
+        let lcore = |task| Lcore { id: None, tasks: vec![task], idle: Idle::Spin };
+        let mut lcores = [lcore(&mut first as &mut dyn Task), lcore(&mut second)];
+        let runs = run(&mut lcores, &AtomicBool::new(false), || {});
+        assert!(runs.iter().all(|run| run.ended == Ended::Drained), "{runs:?}");
+        assert_eq!(second.ledger().sent, 128);
+
+        let (tx, mut rx) = ring(1);
+        rx.open();
+        rx.close();
+        let mut first = PollingCore::new(source(), Forward, tx, Clock::new(), 32).unwrap();
+        assert_eq!(first.run(&AtomicBool::new(false)), Ended::Stuck);
+        assert_eq!((first.ledger().received, first.ledger().held), (64, 32), "the ring has the other burst");
+    }
 
     #[test]
     fn a_long_burst_comes_out_in_parts_and_in_order_and_is_accounted_for_meanwhile() {

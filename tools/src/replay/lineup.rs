@@ -149,6 +149,8 @@ impl Lineup {
             run(&mut lcores, stop, look)
         };
         drop(lcores);
+        // What a core handed over last may not have been collected while it ran.
+        self.watchers.iter_mut().for_each(|watcher| drop(watcher.collect()));
         for (core, run) in self.cores.iter_mut().zip(&runs) {
             core.add(run);
         }
