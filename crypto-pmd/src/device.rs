@@ -75,8 +75,10 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Forgets a session and wipes its keys, once no queue pair uses it; see [`Driver::collect`].
     fn close_session(&self, id: SessionId);
 
-    /// Wipes and frees what closed sessions left, as far as no queue pair uses it.
-    fn collect(&self) {}
+    /// Wipes and frees what closed sessions left, as far as no queue pair uses it; how many still wait.
+    fn collect(&self) -> usize {
+        0
+    }
 
     /// Makes a queue pair for one core.
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair>;

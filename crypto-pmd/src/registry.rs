@@ -3,6 +3,8 @@
 //! The registry keeps the parameters of every open session, so that any driver can set it up again; they are
 //! wiped when the session is closed.
 
+#![allow(clippy::disallowed_types, reason = "the control side of the framework; dispatchers need no lock")]
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -138,12 +140,20 @@ impl Registry {
         true
     }
 
-    /// Wipes and frees what belonged to closed sessions, as far as every core has passed a burst boundary since; how many routes still
-    /// wait. Closing a session does it too, so only the last ones closed need it.
+    /// Wipes and frees what belonged to closed sessions, as far as every core has passed a burst boundary since; how many entries, of
+    /// the registry and of drivers, still wait. Closing a session does it too, so only the last ones closed need it.
     pub fn collect(&self) -> usize {
         let inner = self.lock();
-        inner.drivers.iter().for_each(|driver| driver.collect());
-        self.routes.collect()
+        let with_drivers: usize = inner.drivers.iter().map(|driver| driver.collect()).sum();
+        with_drivers + self.routes.collect()
+    }
+
+    /// What an open session was opened for.
+    #[must_use]
+    pub fn params(&self, id: SessionId) -> Option<Arc<SessionParams>> {
+        let inner = self.lock();
+        let record = inner.sessions.get(id.index()).filter(|record| record.generation == id.generation())?;
+        record.open.as_ref().map(|(_, params)| Arc::clone(params))
     }
 
     /// Sessions that are open.

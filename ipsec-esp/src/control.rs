@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use crypto_pmd::{OpenError, Placement, Registry, SessionId};
+use crypto_pmd::{OpenError, Placement, Registry, SessionId, Transform};
 use pipeline::Pool;
 use thiserror::Error;
 
@@ -120,6 +120,17 @@ struct Core<S> {
 struct Known {
     spi: Spi,
     destination: Option<IpAddr>,
+    session: SessionId,
+    listens: Option<u16>,
+}
+
+/// What an SA has in common with another one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kinship {
+    /// Algorithms, keys and lengths: the crypto session will do.
+    same_session: bool,
+    /// One of the keys: numbers must go on.
+    same_key: bool,
 }
 
 /// What both kinds of SAs can be asked when they come back.
@@ -206,24 +217,27 @@ impl Control {
                 let slot = self.outbound.reserve(owner).ok_or(ControlError::Full(owner))?;
                 let session = self.open(params).inspect_err(|_| self.outbound.release(slot))?;
                 self.outbound.put(slot, Some(OutboundSa::new(params, session)));
-                self.outbound.know(slot, params);
+                self.outbound.know(slot, params, session);
                 self.own(params.spi, owner);
                 Ok(slot)
             }
             Direction::Inbound => {
                 let slot = self.inbound.reserve(owner).ok_or(ControlError::Full(owner))?;
                 let sa = self.open_inbound(params).inspect_err(|_| self.inbound.release(slot))?;
+                let session = sa.session;
                 self.inbound.put(slot, Some(sa));
-                self.inbound.know(slot, params);
-                self.announce(params, slot);
+                self.inbound.know(slot, params, session);
+                self.announce(params, slot, None);
                 self.own(params.spi, owner);
                 Ok(slot)
             }
         }
     }
 
-    /// Puts another SA into the place of one, as when keys change: policies go on listing the place. What is under way of the old one
-    /// outbound goes out; inbound it is dropped.
+    /// Puts another SA into the place of one, as when keys or addresses change: policies go on listing the place. Where a key stays the same,
+    /// so do the numbers sent, the numbers received (under the same SPI) and the counts, whatever `params` say: starting anew would use
+    /// nonces twice, and let old packets in again. What is under way of the old one outbound goes out; inbound it is dropped as `sa_gone`
+    /// when the keys change.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -240,18 +254,25 @@ impl Control {
         {
             return Err(ControlError::OtherOwner(params.spi, owner));
         }
+        let kin = self.kinship(&old, params);
+        let session = if kin.same_session { old.session } else { self.open(params)? };
         match direction {
             Direction::Outbound => {
-                let session = self.open(params)?;
-                self.outbound.put(slot, Some(OutboundSa::new(params, session)));
-                self.outbound.know(slot, params);
+                let sa = OutboundSa::new(params, session);
+                self.outbound.replace(slot, sa, kin);
+                self.outbound.know(slot, params, session);
             }
             Direction::Inbound => {
-                let sa = self.open_inbound(params)?;
-                self.inbound.put(slot, Some(sa));
-                self.inbound.know(slot, params);
-                self.sad.remove(old.spi, slot);
-                self.announce(params, slot);
+                let sa = InboundSa::new(params, session).inspect_err(|_| {
+                    if !kin.same_session {
+                        self.registry.close(session);
+                    }
+                })?;
+                // What came under another SPI cannot come again under this one.
+                let same_key = kin.same_key && old.spi == params.spi;
+                self.inbound.replace(slot, sa, Kinship { same_key, ..kin });
+                self.inbound.know(slot, params, session);
+                self.announce(params, slot, Some(&old));
             }
         }
         self.own(params.spi, slot.owner());
@@ -268,7 +289,7 @@ impl Control {
         match direction {
             Direction::Outbound => self.outbound.forget(slot),
             Direction::Inbound => {
-                self.sad.remove(old.spi, slot);
+                self.withdraw(&old, slot);
                 self.inbound.forget(slot);
             }
         }
@@ -322,7 +343,8 @@ impl Control {
         Pending { changes, entries }
     }
 
-    /// What came back of the SAs that were replaced or removed, oldest first.
+    /// What came back of the SAs that were replaced or removed, oldest first; kept until it is fetched. Nothing of those whose counts
+    /// went on in their successor.
     pub fn next_retired(&mut self) -> Option<Retired> {
         self.retired.pop_front()
     }
@@ -339,12 +361,40 @@ impl Control {
         })
     }
 
-    /// Lets all cores find an inbound SA.
-    fn announce(&mut self, params: &SaParams, slot: SaSlot) {
-        if let Some(encap) = params.udp_encap {
-            self.inbound.cores.iter_mut().for_each(|core| core.send(Change::listen(encap.dst_port)));
+    /// Lets all cores find an inbound SA, and no longer the one that it replaces. The new entry goes first, and one that stays is not
+    /// touched, so that no packet finds neither.
+    fn announce(&mut self, params: &SaParams, slot: SaSlot, old: Option<&Known>) {
+        if let Some(port) = listens(params) {
+            self.sad.listen(port);
         }
-        self.sad.insert(params.spi, slot);
+        if old.is_none_or(|old| old.spi != params.spi) {
+            self.sad.insert(params.spi, slot);
+        }
+        let Some(old) = old else { return };
+        if old.spi != params.spi {
+            self.sad.remove(old.spi, slot);
+        }
+        if let Some(port) = old.listens {
+            self.sad.unlisten(port);
+        }
+    }
+
+    fn withdraw(&mut self, old: &Known, slot: SaSlot) {
+        self.sad.remove(old.spi, slot);
+        if let Some(port) = old.listens {
+            self.sad.unlisten(port);
+        }
+    }
+
+    /// What an SA has in common with the one that it replaces.
+    fn kinship(&self, old: &Known, params: &SaParams) -> Kinship {
+        let Some(kept) = self.registry.params(old.session) else { return Kinship::default() };
+        let wanted = params.session_params();
+        let is_shared = |transform: &Transform| {
+            let key = transform.key();
+            !key.is_empty() && kept.transforms.iter().any(|other| other.key() == key)
+        };
+        Kinship { same_session: *kept == wanted, same_key: wanted.transforms.iter().any(is_shared) }
     }
 
     fn known(&self, direction: Direction, slot: SaSlot) -> Option<Known> {
@@ -397,6 +447,11 @@ impl Control {
     }
 }
 
+/// The UDP port on which packets of an SA come.
+fn listens(params: &SaParams) -> Option<u16> {
+    params.udp_encap.map(|encap| encap.dst_port)
+}
+
 /// The destination that tells inbound SAs of one SPI apart.
 fn destination_of(params: &SaParams) -> Option<IpAddr> {
     match params.mode {
@@ -429,8 +484,11 @@ impl<S> Side<S> {
             return Some(SaSlot::of(owner, index));
         }
         let index = core.next;
+        if index > SaSlot::MAX_INDEX {
+            return None;
+        }
         core.next += 1;
-        (index <= SaSlot::MAX_INDEX).then(|| SaSlot::of(owner, index))
+        Some(SaSlot::of(owner, index))
     }
 
     fn release(&mut self, slot: SaSlot) {
@@ -446,9 +504,18 @@ impl<S> Side<S> {
         }
     }
 
-    fn know(&mut self, slot: SaSlot, params: &SaParams) {
+    /// As [`Side::put`], in the place of an SA, whose numbers and counts it may take over.
+    fn replace(&mut self, slot: SaSlot, sa: S, kin: Kinship) {
+        let Some(core) = self.cores.get_mut(usize::from(slot.owner())) else { return };
+        let mut change = Change::new(slot.index() as u32, Some(sa), &mut core.chunks);
+        (change.inherits, change.keeps_session) = (kin.same_key, kin.same_session);
+        core.send(change);
+    }
+
+    fn know(&mut self, slot: SaSlot, params: &SaParams, session: SessionId) {
         if let Some(core) = self.cores.get_mut(usize::from(slot.owner())) {
-            let known = Known { spi: params.spi, destination: destination_of(params) };
+            let (destination, listens) = (destination_of(params), listens(params));
+            let known = Known { spi: params.spi, destination, session, listens };
             core.live.insert(slot.index() as u32, known);
         }
     }
@@ -531,12 +598,16 @@ impl<S: Returned> Side<S> {
             while let Some(change) = core.lane.made() {
                 core.away -= 1;
                 let Some(sa) = &change.sa else { continue };
-                registry.close(sa.session());
-                let slot = SaSlot::of(owner, change.index);
-                let (totals, last_sequence) = (sa.totals(), sa.last_sequence());
-                retired.push_back(Retired { direction, slot, totals, last_sequence });
+                if !change.keeps_session {
+                    registry.close(sa.session());
+                }
                 if change.vacates {
                     core.vacant.push_back(change.index);
+                }
+                if !change.inherits {
+                    let slot = SaSlot::of(owner, change.index);
+                    let (totals, last_sequence) = (sa.totals(), sa.last_sequence());
+                    retired.push_back(Retired { direction, slot, totals, last_sequence });
                 }
             }
         }

@@ -17,6 +17,7 @@ use crate::header::udp::{self, Carried, UdpHeader};
 use crate::header::{IpVersion, protocol};
 use crate::replay::{BadWindow, ReplayWindow};
 use crate::sa::{Mode, SaParams};
+use crate::sa_store::Heir;
 
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;
@@ -45,6 +46,13 @@ pub(crate) struct InboundSa {
     /// Destination that packets must have.
     pub(crate) destination: Option<IpAddr>,
     sequence: u64,
+}
+
+impl Heir for InboundSa {
+    fn inherit(&mut self, old: &Self) {
+        self.replay.inherit(&old.replay);
+        (self.packets, self.bytes) = (old.packets, old.bytes);
+    }
 }
 
 impl InboundSa {

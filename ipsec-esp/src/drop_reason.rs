@@ -96,6 +96,8 @@ reasons! {
         CryptoIndeterminate = "crypto_indeterminate",
         /// Came back when its place in the order had been given up.
         CryptoLate = "crypto_late",
+        /// Its SA was replaced or removed while the packet was being decrypted.
+        SaGone = "sa_gone",
     }
 }
 
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn counters_can_be_sized_by_the_count() {
-        assert_eq!(DropReason::COUNT, 25);
+        assert_eq!(DropReason::COUNT, 26);
         assert_eq!(AbsorbReason::COUNT, 2);
         assert_eq!(OutReason::COUNT, 5);
     }

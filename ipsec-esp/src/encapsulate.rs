@@ -18,6 +18,7 @@ use crate::header::udp::{self, UdpHeader};
 use crate::header::{IpVersion, ethernet, protocol, tos_of};
 use crate::iv::IvSource;
 use crate::sa::{Mode, OuterHeader, SaParams, UdpEncap};
+use crate::sa_store::Heir;
 use crate::sequence::SequenceCounter;
 use crate::suite::Cipher;
 
@@ -71,6 +72,14 @@ pub(crate) struct OutboundSa {
     outer: OuterHeader,
 }
 
+impl Heir for OutboundSa {
+    fn inherit(&mut self, old: &Self) {
+        self.sequence = old.sequence.up_to(self.sequence.last());
+        self.first_sequence = old.first_sequence;
+        self.bytes = old.bytes;
+    }
+}
+
 impl OutboundSa {
     pub(crate) fn new(params: &SaParams, session: SessionId) -> Self {
         let suite = params.suite;
@@ -107,10 +116,7 @@ impl OutboundSa {
 
     /// Packets that were given a number.
     pub(crate) fn packets(&self) -> u64 {
-        match self.sequence.peek() {
-            Some(next) => next.wrapping_sub(self.first_sequence),
-            None => self.sequence.last().wrapping_sub(self.first_sequence).wrapping_add(1),
-        }
+        self.sequence.given_since(self.first_sequence)
     }
 
     /// Turns the packet into an ESP packet that lacks only the crypto.

@@ -11,7 +11,6 @@ use crypto_pmd::{Job, Operation, SessionId, Status};
 use pipeline::handoff::Peers;
 use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, MAX_BURST, Mbuf};
-use smallvec::SmallVec;
 
 use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, Found, FoundBurst, found_burst, network_of};
 use crate::counters::{Counters, Passed};
@@ -27,6 +26,9 @@ use crate::sa_store::{Lane, SaStore};
 use crate::sad::{Sad, SadView};
 use crate::sequence;
 use crate::spd::{Action, Direction, Spd, SpdView};
+
+/// Name of the stage in reports.
+pub(crate) const NAME: &str = "esp_in";
 
 /// In a verdict's number: the rest is a policy to be asked, not the one SA that it lists.
 const ASK_POLICY: u32 = 1 << 31;
@@ -56,7 +58,6 @@ pub struct Inbound {
     sad: Sad,
     /// What the core reads: of `sad`, or of another that several cores share.
     spis: SadView,
-    udp_ports: SmallVec<[u16; 4]>,
     classifier: Classifier,
     found: FoundBurst,
     counters: Counters,
@@ -98,7 +99,6 @@ impl Inbound {
             sas: SaStore::new(),
             spis: sad.view(),
             sad,
-            udp_ports: SmallVec::new(),
             classifier: Classifier::new(u64::from_le_bytes([a, b, c, d, e, f, g, h]), DEFAULT_FLOWS),
             found: found_burst(),
             counters: Counters::new(),
@@ -119,7 +119,7 @@ impl Inbound {
         if let Some(other) = self.sad.find(params.spi).into_iter().find(same) {
             return Err(AddSaError::Ambiguous(other));
         }
-        self.listen(params.udp_encap.map(|encap| encap.dst_port));
+        self.listen(params);
         let slot = SaSlot::of(self.me, self.sas.push(sa) as u32);
         self.sad.insert(params.spi, slot);
         Ok(slot)
@@ -131,13 +131,15 @@ impl Inbound {
         if slot.owner() == self.me {
             return;
         }
-        self.listen(params.udp_encap.map(|encap| encap.dst_port));
+        self.listen(params);
         self.sad.insert(params.spi, slot);
     }
 
     /// UDP to the port of an SA's encapsulation is looked into.
-    fn listen(&mut self, port: Option<u16>) {
-        self.udp_ports.extend(port.filter(|port| !self.udp_ports.contains(port)));
+    fn listen(&mut self, params: &SaParams) {
+        if let Some(encap) = params.udp_encap {
+            self.sad.listen(encap.dst_port);
+        }
     }
 
     fn sa(&self, slot: SaSlot) -> Option<&InboundSa> {
@@ -169,8 +171,7 @@ impl Inbound {
     /// A burst boundary. SAs first: whoever puts one into a place has taken the policies of its predecessor out before.
     #[inline]
     pub fn refresh(&mut self) {
-        let ports = &mut self.udp_ports;
-        self.sas.refresh(|change| ports.extend(change.listen.filter(|port| !ports.contains(port))));
+        self.sas.refresh();
         self.spis.refresh();
         self.view.refresh();
     }
@@ -217,7 +218,7 @@ impl Inbound {
         let before = jobs.len();
         let count = input.len().min(jobs.room()).min(passed.room()).min(peers.room());
         for (packet, look) in input.iter_mut().take(count).zip(self.looks.iter_mut()) {
-            *look = look_at(self.link, packet, &self.udp_ports);
+            *look = look_at(self.link, packet, self.spis.ports());
             if let Look::Arrived(Arrived::Esp(esp)) = look
                 && let Some(place) = self.spis.table().and_then(|table| table.first(esp.header.spi))
             {
@@ -254,7 +255,9 @@ impl Inbound {
                 return;
             }
             let Some(sa) = self.sas.get(slot.index()) else { continue };
-            if sa.destination.is_none_or(|destination| destination == esp.dst) && sa.udp == esp.udp {
+            // The table may already speak of an SA that is still to come into this place.
+            let named = sa.spi == esp.header.spi && sa.udp == esp.udp;
+            if named && sa.destination.is_none_or(|destination| destination == esp.dst) {
                 prefetch(sa);
                 *look = Look::Mine(esp, slot.0);
                 return;
@@ -363,7 +366,7 @@ impl Inbound {
             cipher_len,
         };
         let sa = self.sas.get_mut(slot.index()).filter(|sa| sa.session == session);
-        let Some(sa) = sa else { return self.counters.drop(packet, DropReason::UnknownSpi) };
+        let Some(sa) = sa else { return self.counters.drop(packet, DropReason::SaGone) };
         match accept(sa, &shape, high, self.link, &mut packet) {
             Ok(Inside::Packet(version)) => {
                 let index = opened.len();
@@ -418,7 +421,7 @@ impl Inbound {
 
     /// Adds what was dropped and absorbed, and how packets left.
     pub fn account(&self, ledger: &mut Ledger) {
-        self.counters.account(ledger);
+        self.counters.account(NAME, ledger);
     }
 }
 

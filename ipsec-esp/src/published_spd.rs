@@ -4,7 +4,8 @@
 //! A node is published before it is linked. A node that is taken out is unlinked first, and stays in its slot until every core has
 //! passed a burst boundary: a core that stands on it still finds its way on, and so does one whose next node it is. Only then is the slot
 //! given out again. The epoch is raised after a change was linked, and read by a core before it walks, so what a core remembers under an epoch is
-//! never newer than the epoch says.
+//! never newer than the epoch says; and it is raised before a slot's grace begins, so what a core remembers of a slot counts no more when another
+//! policy gets it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -80,12 +81,20 @@ impl Publisher {
         self.link(between.0, slot + 1);
     }
 
-    /// Takes a policy out that stands between two others, or at an end.
-    pub(crate) fn remove(&mut self, id: PolicyId, between: (Option<PolicyId>, Option<PolicyId>)) {
+    /// Unlinks a policy that stands between two others, or at an end. [`Publisher::set_epoch`] comes next, then [`Publisher::retire`].
+    pub(crate) fn unlink(&mut self, id: PolicyId, between: (Option<PolicyId>, Option<PolicyId>)) {
         self.collect();
-        let Some(slot) = self.slots.remove(&id) else { return };
-        self.link(between.0, self.link_to(between.1));
-        self.leaving.push_back((self.shared.nodes.grace(), slot));
+        if self.slots.contains_key(&id) {
+            self.link(between.0, self.link_to(between.1));
+        }
+    }
+
+    /// Gives the slot of an unlinked policy back, once every core has passed a burst boundary. Only behind the rise of the epoch: a core
+    /// that passes its boundary between the two would trust what it remembers of the slot.
+    pub(crate) fn retire(&mut self, id: PolicyId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.leaving.push_back((self.shared.nodes.grace(), slot));
+        }
     }
 
     /// Puts a policy in the place of the one of this id.

@@ -85,15 +85,22 @@ impl ReplayWindow {
     ///
     /// As [`ReplayWindow::new`].
     pub fn resized(&self, window: u32) -> Result<Self, BadWindow> {
-        Self::new(window, 1)?;
-        let mut resized = Self::after(window, self.highest);
-        for back in 0..u64::from(window.min(self.window)) {
-            let Some(sequence) = self.highest.checked_sub(back) else { break };
-            if self.look(sequence) == Verdict::Fresh {
-                resized.clear(sequence);
+        let mut resized = Self::new(window, 1)?;
+        resized.inherit(self);
+        Ok(resized)
+    }
+
+    /// As [`ReplayWindow::resized`] to the size of this window, in its own memory.
+    pub fn inherit(&mut self, old: &Self) {
+        self.restart(old.highest.saturating_add(1));
+        // After the very last number there is none to be next.
+        self.highest = old.highest;
+        for back in 0..u64::from(self.window.min(old.window)) {
+            let Some(sequence) = old.highest.checked_sub(back) else { break };
+            if old.look(sequence) == Verdict::Fresh {
+                self.clear(sequence);
             }
         }
-        Ok(resized)
     }
 
     /// Window size in packets, 0 for off.

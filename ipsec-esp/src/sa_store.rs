@@ -39,10 +39,18 @@ pub(crate) struct Change<S> {
     pub(crate) sa: Option<S>,
     /// A chunk for the place to lie in, where that is new.
     chunk: Option<Chunk<S>>,
-    /// A UDP port that is to be looked into.
-    pub(crate) listen: Option<u16>,
+    /// Whether what goes in takes over what its predecessor has counted and seen.
+    pub(crate) inherits: bool,
+    /// Whether what goes in uses the crypto session of its predecessor; for the control side.
+    pub(crate) keeps_session: bool,
     /// Whether the place is empty afterwards; for the control side.
     pub(crate) vacates: bool,
+}
+
+/// An SA that can take the place of another one with the same keys: numbers go on, so that no nonce and no packet is used twice.
+pub(crate) trait Heir {
+    /// Takes over what `old` has counted and seen.
+    fn inherit(&mut self, old: &Self);
 }
 
 /// The queues between control code and a core.
@@ -81,14 +89,14 @@ impl<S> Change<S> {
         let is_new = index as usize / CHUNK >= *chunks;
         *chunks += usize::from(is_new);
         let vacates = sa.is_none();
-        Box::new(Self { index, sa, chunk: is_new.then(chunk), listen: None, vacates })
-    }
-}
-
-impl<S> Change<S> {
-    /// Changes no place.
-    pub(crate) fn listen(port: u16) -> Box<Self> {
-        Box::new(Self { index: u32::MAX, sa: None, chunk: None, listen: Some(port), vacates: false })
+        Box::new(Self {
+            index,
+            sa,
+            chunk: is_new.then(chunk),
+            inherits: false,
+            keeps_session: false,
+            vacates,
+        })
     }
 }
 
@@ -138,31 +146,36 @@ impl<S> SaStore<S> {
         index
     }
 
+    fn place(&mut self, index: usize) -> Option<&mut Option<S>> {
+        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+    }
+
     /// Counts jobs that were made, and that came back.
     #[inline(always)]
     pub(crate) fn count_jobs(&mut self, made: usize, back: usize) {
         self.issued += made as u64;
         self.finished += back as u64;
     }
+}
 
-    /// A burst boundary: makes the changes that came, and calls `made` for each.
+impl<S: Heir> SaStore<S> {
+    /// A burst boundary: makes the changes that came.
     #[inline(always)]
-    pub(crate) fn refresh(&mut self, made: impl FnMut(&Change<S>)) {
+    pub(crate) fn refresh(&mut self) {
         if let Some(lane) = &self.lane
             && !(self.leaving.is_empty() && lane.to.is_empty())
         {
-            self.make_changes(made);
+            self.make_changes();
         }
     }
 
     #[inline(never)]
-    fn make_changes(&mut self, mut made: impl FnMut(&Change<S>)) {
+    fn make_changes(&mut self) {
         let Some(lane) = self.lane.clone() else { return };
         while self.leaving.len() < LANE
             && let Some(mut change) = lane.to.pop()
         {
             self.make(&mut change);
-            made(&change);
             self.leaving.push_back((self.issued, change));
         }
         while self.leaving.front().is_some_and(|&(issued, _)| issued <= self.finished)
@@ -178,13 +191,13 @@ impl<S> SaStore<S> {
         if let Some(chunk) = change.chunk.take() {
             self.chunks.push(chunk);
         }
-        if let Some(place) = self.place(change.index as usize) {
-            std::mem::swap(place, &mut change.sa);
+        let Some(place) = self.place(change.index as usize) else { return };
+        if change.inherits
+            && let (Some(heir), Some(old)) = (&mut change.sa, &*place)
+        {
+            heir.inherit(old);
         }
-    }
-
-    fn place(&mut self, index: usize) -> Option<&mut Option<S>> {
-        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+        std::mem::swap(place, &mut change.sa);
     }
 }
 
@@ -192,22 +205,53 @@ impl<S> SaStore<S> {
 mod tests {
     use super::*;
 
+    impl Heir for &str {
+        fn inherit(&mut self, old: &Self) {
+            *self = old;
+        }
+    }
+
+    impl Heir for u32 {
+        fn inherit(&mut self, old: &Self) {
+            *self += old;
+        }
+    }
+
+    impl Heir for i32 {
+        fn inherit(&mut self, _old: &Self) {}
+    }
+
+    #[test]
+    fn an_heir_takes_over_what_was_there_and_another_does_not() {
+        let (lane, mut store, mut chunks) = (Lane::new(), SaStore::new(), 0);
+        store.join(lane.clone());
+        lane.send(Change::new(0, Some(5_u32), &mut chunks)).unwrap();
+        let mut heir = Change::new(0, Some(100), &mut chunks);
+        heir.inherits = true;
+        lane.send(heir).unwrap();
+        store.refresh();
+        assert_eq!(store.get(0), Some(&105));
+        lane.send(Change::new(0, Some(7), &mut chunks)).unwrap();
+        store.refresh();
+        assert_eq!(store.get(0), Some(&7));
+    }
+
     #[test]
     fn a_change_comes_back_with_what_was_there_once_the_jobs_before_it_are_back() {
         let (lane, mut store, mut chunks) = (Lane::new(), SaStore::new(), 0);
         store.join(lane.clone());
         lane.send(Change::new(0, Some("old"), &mut chunks)).unwrap();
-        store.refresh(|_| {});
+        store.refresh();
         assert_eq!((store.get(0), lane.made().unwrap().sa), (Some(&"old"), None));
         store.count_jobs(3, 0);
         lane.send(Change::new(0, Some("new"), &mut chunks)).unwrap();
-        store.refresh(|_| {});
+        store.refresh();
         assert_eq!(store.get(0), Some(&"new"));
         store.count_jobs(5, 2);
-        store.refresh(|_| {});
+        store.refresh();
         assert!(lane.made().is_none(), "a job of the old one is still away");
         store.count_jobs(0, 1);
-        store.refresh(|_| {});
+        store.refresh();
         assert_eq!(lane.made().unwrap().sa, Some("old"));
     }
 
@@ -217,7 +261,7 @@ mod tests {
         store.join(lane.clone());
         for index in 0..3 * CHUNK as u32 {
             lane.send(Change::new(index, Some(index), &mut chunks)).unwrap();
-            store.refresh(|_| {});
+            store.refresh();
             drop(lane.made());
         }
         assert_eq!(chunks, 3);
@@ -231,13 +275,13 @@ mod tests {
         store.join(lane.clone());
         let mut sent = 0;
         while lane.send(Change::new(0, Some(sent), &mut chunks)).is_ok() {
-            store.refresh(|_| {});
+            store.refresh();
             sent += 1;
         }
         assert_eq!(sent, 3 * LANE as i32, "in both queues, and at the core");
         let back = std::iter::from_fn(|| {
             let made = lane.made();
-            store.refresh(|_| {});
+            store.refresh();
             made
         });
         assert_eq!(back.count(), 3 * LANE);

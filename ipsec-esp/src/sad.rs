@@ -1,10 +1,11 @@
 //! The inbound lookup: from SPI to the places of its SAs, several where they differ by destination. One table that control
-//! code changes entry by entry, and that all polling cores read.
+//! code changes entry by entry, and that all polling cores read; and beside it the UDP ports on which ESP comes.
 //!
 //! Open addressing with linear probing, at half load at most, eight entries a cache line. An entry is one word, so that it is seen
 //! whole or not at all. What is removed leaves a mark that a search steps over; when marks and entries fill half of the table, the control side
-//! builds another one and publishes it. Entries are added and removed one by one; no core ever waits.
+//! builds another one and publishes it, so that its cost is spread over as many changes as the table has entries. No core ever waits.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pipeline::publish::{Reader, Table};
@@ -89,6 +90,10 @@ const fn word(spi: Spi, slot: SaSlot) -> u64 {
 #[derive(Debug)]
 pub struct Sad {
     published: Table<SpiTable>,
+    /// The ports, in one entry.
+    published_ports: Table<Box<[u16]>>,
+    /// The same, and how many SAs listen to each.
+    ports: BTreeMap<u16, usize>,
     entries: usize,
     live: usize,
     /// Entries that are not free: live ones and marks.
@@ -107,13 +112,37 @@ impl Sad {
     pub fn new() -> Self {
         let published = Table::new();
         published.set(0, SpiTable::with_entries(SMALLEST));
-        Self { published, entries: SMALLEST, live: 0, filled: 0 }
+        let (published_ports, ports) = (Table::new(), BTreeMap::new());
+        Self { published, published_ports, ports, entries: SMALLEST, live: 0, filled: 0 }
     }
 
     /// A view for one polling core.
     #[must_use]
     pub fn view(&self) -> SadView {
-        SadView(self.published.reader())
+        SadView { spis: self.published.reader(), ports: self.published_ports.reader() }
+    }
+
+    /// One more SA gets its packets over UDP to this port.
+    pub fn listen(&mut self, port: u16) {
+        let count = self.ports.entry(port).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.publish_ports();
+        }
+    }
+
+    /// One SA fewer.
+    pub fn unlisten(&mut self, port: u16) {
+        let Some(count) = self.ports.get_mut(&port) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.ports.remove(&port);
+            self.publish_ports();
+        }
+    }
+
+    fn publish_ports(&self) {
+        self.published_ports.set(0, self.ports.keys().copied().collect());
     }
 
     /// Adds an entry; several may have one SPI.
@@ -157,7 +186,7 @@ impl Sad {
 
     /// Frees tables that were replaced, as far as every core has passed a burst boundary since; how many still wait.
     pub fn collect(&self) -> usize {
-        self.published.collect()
+        self.published.collect() + self.published_ports.collect()
     }
 
     /// Publishes a table without marks, with room for as many entries again.
@@ -177,25 +206,37 @@ impl Sad {
 
 /// A core's side.
 #[derive(Debug)]
-pub struct SadView(Reader<SpiTable>);
+pub struct SadView {
+    spis: Reader<SpiTable>,
+    ports: Reader<Box<[u16]>>,
+}
 
 impl SadView {
     /// A burst boundary.
     #[inline(always)]
     pub fn refresh(&mut self) {
-        self.0.refresh();
+        self.spis.refresh();
+        self.ports.refresh();
     }
 
     /// The table, until the next burst boundary.
     #[inline(always)]
     #[must_use]
     pub fn table(&self) -> Option<&SpiTable> {
-        self.0.find(0)
+        self.spis.find(0)
+    }
+
+    /// UDP ports on which ESP comes, until the next burst boundary.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports(&self) -> &[u16] {
+        self.ports.find(0).map_or(&[], |ports| ports)
     }
 
     /// The core goes to sleep or stops.
     pub fn offline(&mut self) {
-        self.0.offline();
+        self.spis.offline();
+        self.ports.offline();
     }
 }
 
@@ -236,8 +277,27 @@ mod tests {
     fn a_hundred_thousand_sas_are_all_found() {
         let mut sad = Sad::new();
         (0..100_000).for_each(|n| sad.insert(Spi(0x100 + n), SaSlot(n)));
-        let view = sad.view();
+        let mut view = sad.view();
+        view.refresh();
         assert!((0..100_000).all(|n| view.table().unwrap().find(Spi(0x100 + n)).eq([SaSlot(n)])));
+    }
+
+    #[test]
+    fn a_port_is_listened_to_as_long_as_an_sa_needs_it() {
+        let mut sad = Sad::new();
+        let mut view = sad.view();
+        let mut ports = |sad: &Sad| {
+            view.refresh();
+            assert_eq!(sad.collect(), 0);
+            view.ports().to_vec()
+        };
+        assert!(ports(&sad).is_empty());
+        [4500, 4501, 4500].into_iter().for_each(|port| sad.listen(port));
+        assert_eq!(ports(&sad), [4500, 4501]);
+        [4500, 4501, 9].into_iter().for_each(|port| sad.unlisten(port));
+        assert_eq!(ports(&sad), [4500]);
+        sad.unlisten(4500);
+        assert!(ports(&sad).is_empty());
     }
 
     #[test]

@@ -143,6 +143,19 @@ impl SequenceCounter {
         if self.left() == 0 { None } else { Some(self.next) }
     }
 
+    /// The same counter with another last number: what was given is not given again.
+    #[must_use]
+    pub const fn up_to(&self, last: u64) -> Self {
+        Self { next: self.next, last }
+    }
+
+    /// How many numbers were given since `first` was the next.
+    #[must_use]
+    pub const fn given_since(&self, first: u64) -> u64 {
+        // Right also behind the very last number, where the next one has wrapped to 0.
+        self.next.wrapping_sub(first)
+    }
+
     /// The last number that it will give.
     #[must_use]
     pub const fn last(&self) -> u64 {
@@ -162,6 +175,17 @@ impl SequenceCounter {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_counter_with_another_end_goes_on_where_it_was() {
+        let mut counter = SequenceCounter::starting_at(LAST_32_BIT, LAST_32_BIT);
+        assert_eq!((counter.take(), counter.take()), (Some(LAST_32_BIT), None));
+        let mut extended = counter.up_to(LAST_64_BIT);
+        assert_eq!((extended.take(), extended.given_since(LAST_32_BIT)), (Some(LAST_32_BIT + 1), 2));
+        assert_eq!(extended.up_to(LAST_32_BIT).take(), None);
+        let mut last = SequenceCounter::starting_at(LAST_64_BIT, LAST_64_BIT);
+        assert_eq!((last.take(), last.given_since(LAST_64_BIT)), (Some(LAST_64_BIT), 1));
+    }
 
     #[test]
     fn a_counter_gives_one_first_and_stops_at_its_last() {

@@ -239,9 +239,12 @@ impl Spd {
         self.priorities.remove(&id);
         let between = self.neighbours(place);
         if let Some(publisher) = &mut self.publisher {
-            publisher.remove(id, between);
+            publisher.unlink(id, between);
         }
         self.changed();
+        if let Some(publisher) = &mut self.publisher {
+            publisher.retire(id);
+        }
         Ok(policy)
     }
 
@@ -298,6 +301,41 @@ fn check_action(action: &Action) -> Result<(), SpdError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A core that passes a burst boundary while a policy is being removed remembers slots under the epoch that it has read then.
+    #[test]
+    fn a_slot_is_not_given_out_again_while_a_core_trusts_what_it_remembers_of_it() {
+        let mut spd = Spd::new(Direction::Outbound);
+        let id = spd.add(policy(1, "10.0.1.0/24", Action::Bypass)).unwrap();
+        let mut view = spd.view();
+        view.refresh();
+        let (slot, epoch) = (view.lookup(&from("10.0.1.1")).unwrap().0, view.epoch());
+        // The steps of `remove`, with the core's boundary between any two of them.
+        for boundary in 0..3 {
+            let mut publisher = spd.publisher.take().unwrap();
+            let steps: [&mut dyn FnMut(&mut Publisher); 3] = [
+                &mut |publisher| publisher.unlink(id, (None, None)),
+                &mut |publisher| publisher.set_epoch(epoch + 1),
+                &mut |publisher| publisher.retire(id),
+            ];
+            for (number, step) in steps.into_iter().enumerate() {
+                step(&mut publisher);
+                if number == boundary {
+                    view.refresh();
+                }
+            }
+            publisher.collect();
+            publisher.insert(PolicyId(77), policy(1, "10.0.2.0/24", Action::Discard), (None, None));
+            let remembered = view.epoch() == epoch;
+            let is_other = view.policy(slot).is_some_and(|policy| policy.action == Action::Discard);
+            assert!(!(remembered && is_other), "boundary after step {boundary}");
+            // As it was.
+            spd = Spd::new(Direction::Outbound);
+            assert_eq!(spd.add(policy(1, "10.0.1.0/24", Action::Bypass)), Ok(id));
+            view = spd.view();
+            view.refresh();
+        }
+    }
 
     #[test]
     fn loading_many_is_adding_one_after_the_other() {

@@ -4,14 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
+use std::alloc::System;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crypto_pmd::drivers::Software;
 use crypto_pmd::{Key, QueuePairConfig, Registry};
 use ipsec_esp::control::{Control, ControlError, Pending};
+use ipsec_esp::drop_reason::DropReason;
 use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
-use ipsec_esp::sa::{Mode, SaParams, SaSlot};
+use ipsec_esp::inbound::Inbound;
+use ipsec_esp::outbound::Outbound;
+use ipsec_esp::sa::{Mode, SaParams, SaSlot, UdpEncap};
 use ipsec_esp::selector::Selector;
 use ipsec_esp::spd::{Action, Direction, Policy};
 use ipsec_esp::stage::EspStage;
@@ -19,8 +23,22 @@ use ipsec_esp::suite::Suite;
 use pipeline::handoff::Peers;
 use pipeline::lcore::{Ended, Idle, Lcore, PollingCore, Task, run};
 use pipeline::port::{Receive, RxPort, TxPort};
-use pipeline::stage::Chain;
+use pipeline::stage::{Chain, Stage};
 use pipeline::{Burst, Clock, Ledger, Mbuf, Pool, PoolConfig};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+/// How much more may be on the heap after many changes than after few: what a handful of SAs takes, far less than a byte for each
+/// change.
+const SLACK: i64 = 64 << 10;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Bytes on the heap.
+fn live() -> i64 {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated as i64 + stats.bytes_reallocated as i64 - stats.bytes_deallocated as i64
+}
 
 /// Flows whose SAs and policies stay; the others come and go.
 const LASTING: u8 = 4;
@@ -129,7 +147,12 @@ fn add_flow(control: &mut Control, flow: u8, key: u8) -> [(Direction, SaSlot, ip
 fn change(control: &mut Control, changes: u64, turns: &AtomicU64) -> u64 {
     let mut flows: Vec<_> = (LASTING..FLOWS).map(|flow| (flow, None)).collect();
     let (mut made, mut sent, mut round) = (0, 0, 0_u64);
+    let mut warm = None;
     while made < changes {
+        if made > changes / 10 && warm.is_none() {
+            sent += settle(control, 0);
+            warm = Some(live());
+        }
         let (flow, parts) = &mut flows[round as usize % usize::from(FLOWS - LASTING)];
         let key = (round % 200) as u8;
         match parts.take() {
@@ -160,6 +183,9 @@ fn change(control: &mut Control, changes: u64, turns: &AtomicU64) -> u64 {
             }
         }
     }
+    sent += settle(control, 0);
+    let grown = live() - warm.unwrap();
+    assert!(grown < SLACK, "{made} changes left {grown} bytes");
     for (direction, slot, id) in flows.into_iter().filter_map(|(_, parts)| parts).flatten() {
         control.remove_policy(direction, id).unwrap();
         control.remove_sa(direction, slot).unwrap();
@@ -273,4 +299,138 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     assert_eq!(control.remove_sa(Direction::Inbound, slot), Err(gone.clone()));
     assert_eq!(control.replace_sa(Direction::Inbound, slot, &params(0x3000, 1)), Err(gone));
     assert_eq!(registry.open_sessions(), 3, "a session is open until its SA has come back");
+}
+
+/// Both ends on one core, turned by hand.
+struct Ends {
+    control: Control,
+    registry: Registry,
+    pool: Pool,
+    out: EspStage<Outbound>,
+    back: EspStage<Inbound>,
+    slots: [SaSlot; 2],
+}
+
+impl Ends {
+    fn new(params: &SaParams) -> Self {
+        let registry = Registry::new();
+        registry.attach(Software::new()).unwrap();
+        let mut control = Control::new(registry.clone(), 1);
+        let pool = Pool::new(PoolConfig { buffers: 256, ..PoolConfig::default() }).unwrap();
+        let slots = [Direction::Outbound, Direction::Inbound].map(|direction| {
+            let slot = control.add_sa(direction, params).unwrap();
+            control.add_policy(policy(direction, 0, slot)).unwrap();
+            slot
+        });
+        let dispatcher = || registry.dispatcher(&QueuePairConfig::default()).unwrap();
+        let out = control.make_outbound(0, Link::Ethernet, pool.clone()).unwrap();
+        let out = EspStage::new(out, dispatcher(), Clock::new());
+        let back = control.make_inbound(0, Link::Ethernet).unwrap();
+        let back = EspStage::new(back, dispatcher(), Clock::new());
+        Self { control, registry, pool, out, back, slots }
+    }
+
+    /// A packet sealed.
+    fn seal(&mut self) -> Vec<u8> {
+        let (mut input, mut output) = (Burst::new(), Burst::new());
+        input.push(self.pool.alloc_copy(&frame(0)).unwrap()).unwrap();
+        self.out.process(&mut input, &mut output);
+        output.pop().unwrap().data().to_vec()
+    }
+
+    /// Whether a packet is let in.
+    fn open(&mut self, sealed: &[u8]) -> bool {
+        let (mut input, mut output) = (Burst::new(), Burst::new());
+        input.push(self.pool.alloc_copy(sealed).unwrap()).unwrap();
+        self.back.process(&mut input, &mut output);
+        output.pop().is_some()
+    }
+
+    fn replace(&mut self, params: &SaParams) {
+        let [out, back] = self.slots;
+        self.control.replace_sa(Direction::Outbound, out, params).unwrap();
+        self.control.replace_sa(Direction::Inbound, back, params).unwrap();
+        self.settle();
+    }
+
+    /// Lets the core pass boundaries until nothing waits.
+    fn settle(&mut self) {
+        for _ in 0..4 {
+            self.out.process(&mut Burst::new(), &mut Burst::new());
+            self.back.process(&mut Burst::new(), &mut Burst::new());
+            self.control.collect();
+        }
+        assert_eq!(self.control.collect(), Pending::default());
+    }
+}
+
+/// ESP header and IV: what must never come twice under one key.
+fn number_and_iv(sealed: &[u8]) -> &[u8] {
+    &sealed[14 + 20 + 4..14 + 20 + 16]
+}
+
+#[test]
+fn an_sa_with_the_same_key_goes_on_counting_and_remembering() {
+    let first = params(0x1000, 1);
+    let mut ends = Ends::new(&first);
+    let mut sealed: Vec<_> = (0..3).map(|_| ends.seal()).collect();
+    assert!(sealed.iter().all(|packet| ends.open(packet)));
+    // The same again, another tunnel, a larger window, another SPI.
+    let mode = Mode::Tunnel { src: [192, 0, 2, 7].into(), dst: [192, 0, 2, 8].into() };
+    let moved = SaParams { mode, ..first.clone() };
+    let larger = SaParams { replay_window: 1024, ..moved.clone() };
+    let renamed = SaParams { spi: Spi(0x2000), sequence: 1, ..larger.clone() };
+    for next in [first, moved, larger, renamed] {
+        let spi = next.spi;
+        ends.replace(&next);
+        let packet = ends.seal();
+        assert!(
+            sealed.iter().all(|old| number_and_iv(old) != number_and_iv(&packet)),
+            "{next:?}: a nonce twice"
+        );
+        sealed.iter().for_each(|old| assert!(!ends.open(old), "{next:?}: an old packet came in again"));
+        assert!(ends.open(&packet), "{next:?}");
+        sealed.push(packet);
+        let [out, back] = ends.slots;
+        let sent = sealed.len() as u64;
+        assert_eq!(ends.out.half().sa_totals(out).unwrap().0, sent);
+        let came = if spi == Spi(0x1000) { sent } else { 1 };
+        assert_eq!(ends.back.half().sa_totals(back).unwrap().0, came);
+    }
+    assert_eq!(ends.control.next_retired().map(|retired| retired.direction), Some(Direction::Inbound));
+    assert_eq!((ends.control.next_retired(), ends.registry.open_sessions()), (None, 2));
+}
+
+#[test]
+fn an_sa_with_another_key_begins_anew_and_the_old_session_is_closed() {
+    let mut ends = Ends::new(&params(0x1000, 1));
+    let old = ends.seal();
+    assert!(ends.open(&old));
+    ends.replace(&params(0x1000, 2));
+    assert!(!ends.open(&old));
+    let packet = ends.seal();
+    assert_eq!(number_and_iv(&packet)[..4], [0, 0, 0, 1]);
+    assert!(ends.open(&packet));
+    let retired: Vec<_> = std::iter::from_fn(|| ends.control.next_retired()).collect();
+    assert!(retired.len() == 2 && retired.iter().all(|retired| retired.totals.0 == 1), "{retired:?}");
+    assert_eq!(ends.registry.open_sessions(), 2);
+}
+
+#[test]
+fn esp_over_udp_is_looked_for_on_the_ports_of_the_sas_that_are_there() {
+    let encap = UdpEncap { src_port: 4500, dst_port: 4500 };
+    let over_udp = SaParams { udp_encap: Some(encap), ..params(0x1000, 1) };
+    let mut ends = Ends::new(&over_udp);
+    let packet = ends.seal();
+    assert!(ends.open(&packet));
+    ends.replace(&SaParams { udp_encap: None, ..over_udp });
+    let late = ends.seal();
+    assert!(ends.open(&late), "without UDP now");
+    assert!(!ends.open(&packet));
+    let dropped = &ends.back.half().counters().dropped;
+    assert_eq!(
+        dropped.count(DropReason::SelectorMismatch) + dropped.count(DropReason::NoPolicy),
+        1,
+        "{dropped:?}"
+    );
 }

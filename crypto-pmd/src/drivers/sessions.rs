@@ -23,9 +23,9 @@ impl<S: Send + Sync> Sessions<S> {
         self.table.remove(id.index());
     }
 
-    /// Wipes and frees what was closed, as far as no queue pair can be using it.
-    pub(crate) fn collect(&self) {
-        self.table.collect();
+    /// Wipes and frees what was closed, as far as no queue pair can be using it; how many still wait.
+    pub(crate) fn collect(&self) -> usize {
+        self.table.collect()
     }
 
     pub(crate) fn view(&self) -> View<S> {

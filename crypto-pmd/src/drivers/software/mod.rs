@@ -95,8 +95,8 @@ impl Driver for Software {
     fn close_session(&self, id: SessionId) {
         self.sessions.close(id);
     }
-    fn collect(&self) {
-        self.sessions.collect();
+    fn collect(&self) -> usize {
+        self.sessions.collect()
     }
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
         Box::new(Queue::new(self.sessions.view(), config))
