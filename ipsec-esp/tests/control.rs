@@ -7,6 +7,7 @@
 use std::alloc::System;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crypto_pmd::crew::{CrewConfig, Crypto, Worker, crew};
 use crypto_pmd::drivers::Software;
 use crypto_pmd::{Key, QueuePairConfig, Registry};
 use ipsec_esp::control::{Control, ControlError, Pending};
@@ -211,19 +212,25 @@ fn settle(control: &mut Control, most: usize) -> u64 {
     }
 }
 
-#[test]
-fn what_lasts_is_never_disturbed_and_memory_stays_flat_under_many_changes() {
-    let changes = std::env::var("SEALANE_CHANGES").map_or(20_000, |text| text.parse().unwrap());
+/// A control side with the SAs that last.
+fn lasting(cores: u8) -> (Registry, Control, Pool) {
     let registry = Registry::new();
     registry.attach(Software::new()).unwrap();
-    let mut control = Control::new(registry.clone(), 2);
-    let pool = Pool::new(PoolConfig { buffers: 4096, ..PoolConfig::default() }).unwrap();
+    let mut control = Control::new(registry.clone(), cores);
     for flow in 0..LASTING {
         add_flow(&mut control, flow, 7);
     }
-    let (stop, turns) = (AtomicBool::new(false), AtomicU64::new(0));
+    (registry, control, Pool::new(PoolConfig { buffers: 4096, ..PoolConfig::default() }).unwrap())
+}
+
+type Both<C> = Chain<EspStage<Outbound, C>, EspStage<Inbound, C>>;
+
+#[test]
+fn what_lasts_is_never_disturbed_and_memory_stays_flat_under_many_changes() {
+    let (registry, mut control, pool) = lasting(2);
+    let stop = AtomicBool::new(false);
     let clock = Clock::new();
-    let mut cores: Vec<_> = (0..2_u8)
+    let cores: Vec<_> = (0..2_u8)
         .zip(Peers::mesh(2).into_iter().zip(Peers::mesh(2)))
         .map(|(core, (out, back))| {
             let dispatcher = || registry.dispatcher(&QueuePairConfig::default()).unwrap();
@@ -237,13 +244,45 @@ fn what_lasts_is_never_disturbed_and_memory_stays_flat_under_many_changes() {
             PollingCore::new(source, Chain::new(out, back), Sink::default(), clock.clone(), 32).unwrap()
         })
         .collect();
+    change_under_traffic(&registry, control, cores, Vec::new(), &stop);
+}
+
+#[test]
+fn what_lasts_is_never_disturbed_when_the_crypto_is_spread_over_workers() {
+    let (registry, mut control, pool) = lasting(1);
+    let stop = AtomicBool::new(false);
+    let clock = Clock::new();
+    let dispatcher = || registry.dispatcher(&QueuePairConfig::default()).unwrap();
+    let team = || crew(dispatcher(), vec![dispatcher()], CrewConfig::default(), &clock);
+    let ((out_owner, mut workers), (in_owner, more)) = (team(), team());
+    workers.extend(more);
+    let half = control.make_outbound(0, Link::Ethernet, pool.clone()).unwrap();
+    let out = EspStage::new(half, out_owner, clock.clone());
+    let half = control.make_inbound(0, Link::Ethernet).unwrap();
+    let back = EspStage::new(half, in_owner, clock.clone());
+    let source = Source { pool, stop: &stop, sent: [0; FLOWS as usize], next: 0, every: (0, 1) };
+    let core = PollingCore::new(source, Chain::new(out, back), Sink::default(), clock, 32).unwrap();
+    change_under_traffic(&registry, control, vec![core], workers, &stop);
+}
+
+fn change_under_traffic<'a, C: Crypto>(
+    registry: &Registry,
+    mut control: Control,
+    mut cores: Vec<PollingCore<Source<'a>, Both<C>, Sink>>,
+    mut workers: Vec<Worker>,
+    stop: &'a AtomicBool,
+) {
+    let changes = std::env::var("SEALANE_CHANGES").map_or(20_000, |text| text.parse().unwrap());
+    let turns = AtomicU64::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let sent = change(&mut control, changes, &turns);
             stop.store(true, Ordering::Relaxed);
             assert!(sent > 0, "no packet was sent by an SA that went");
         });
-        let mut tasks: Vec<_> = cores.iter_mut().map(|task| Ticking { task, turns: &turns }).collect();
+        let cores = cores.iter_mut().map(|core| core as &mut dyn Task);
+        let all = cores.chain(workers.iter_mut().map(|worker| worker as &mut dyn Task));
+        let mut tasks: Vec<_> = all.map(|task| Ticking { task, turns: &turns }).collect();
         let lcore = |task| Lcore { id: None, tasks: vec![task as &mut dyn Task], idle: Idle::SLEEP };
         let runs = run(&mut tasks.iter_mut().map(lcore).collect::<Vec<_>>(), &AtomicBool::new(false), || {});
         assert!(runs.iter().all(|run| run.ended == Ended::Drained));

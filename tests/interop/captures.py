@@ -18,20 +18,22 @@ def file_header(link_type=ETHERNET):
     return struct.pack("<IHHiIII", MAGIC, 2, 4, 0, 0, 262144, link_type)
 
 
-def record(frame, number=0, original_len=None):
-    """One packet with its record header; one microsecond lies between packets."""
+def record(frame, microseconds=0, original_len=None):
+    """One packet with its record header, so many microseconds after the first."""
     original = len(frame) if original_len is None else original_len
-    return struct.pack("<IIII", 1_700_000_000, number, len(frame), original) + frame
+    seconds, microseconds = divmod(microseconds, 1_000_000)
+    return struct.pack("<IIII", 1_700_000_000 + seconds, microseconds, len(frame), original) + frame
 
 
-def pcap_bytes(frames, link_type=ETHERNET):
-    """A whole capture file."""
-    return file_header(link_type) + b"".join(record(frame, number) for number, frame in enumerate(frames))
+def pcap_bytes(frames, link_type=ETHERNET, apart=1):
+    """A whole capture file; so many microseconds lie between packets."""
+    records = (record(frame, number * apart) for number, frame in enumerate(frames))
+    return file_header(link_type) + b"".join(records)
 
 
-def write_pcap(path, frames, link_type=ETHERNET):
+def write_pcap(path, frames, link_type=ETHERNET, apart=1):
     """Writes a capture and returns its path."""
-    path.write_bytes(pcap_bytes(frames, link_type))
+    path.write_bytes(pcap_bytes(frames, link_type, apart))
     return path
 
 

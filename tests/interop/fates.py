@@ -50,6 +50,6 @@ def fates_and_frames():
 FATES, FRAMES = zip(*fates_and_frames())
 CUT_LENGTH = 40
 # One more packet behind `FRAMES`, of which the capture kept only the first bytes.
-CUT_RECORD = record(FRAMES[0][:CUT_LENGTH], number=len(FRAMES), original_len=len(FRAMES[0]))
+CUT_RECORD = record(FRAMES[0][:CUT_LENGTH], microseconds=len(FRAMES), original_len=len(FRAMES[0]))
 CUT_FATE = "capture_truncated"
 WAYS_OUT = ("protected", "bypassed", "bypassed_non_ip")

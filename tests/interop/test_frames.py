@@ -81,7 +81,7 @@ def test_packets_cut_by_the_capture_are_dropped_and_counted(replay, tmp_path):
     whole = frame(udp_packets(4, [500])[0])
     capture = write_pcap(tmp_path / "cut.pcap", [whole])
     with capture.open("ab") as file:
-        file.write(record(whole[:96], number=1, original_len=len(whole)))
+        file.write(record(whole[:96], microseconds=1, original_len=len(whole)))
     out, report = tmp_path / "out.pcap", tmp_path / "report.json"
     config = replay.config(association.toml("outbound"))
     options = ("--config", config, "--direction", "outbound", "--driver", "software", "--out", out, "--json", report)

@@ -56,7 +56,7 @@ PROMISED = {
     "verified": (bool, type(None)),
 }
 # Beyond the promise; a field that comes anew is written down here.
-EXTENSIONS = {"turns": {"busy": COUNT, "idle": COUNT, "stalled": COUNT}, "lcores": list, "stage_latency_ns": dict, "memory": TEXT}
+EXTENSIONS = {"turns": {"busy": COUNT, "idle": COUNT, "stalled": COUNT}, "lcores": list, "stage_latency_ns": dict, "memory": TEXT, "dropped_by_stage": dict, "dropped_by_sa": list}
 OUTBOUND_STAGES = {"esp_out_prepare", "esp_out_crypto", "esp_out_finish"}
 INBOUND_STAGES = {"esp_in_prepare", "esp_in_crypto", "esp_in_finish"}
 

@@ -150,7 +150,9 @@ impl Lineup {
         };
         drop(lcores);
         // What a core handed over last may not have been collected while it ran.
-        self.watchers.iter_mut().for_each(|watcher| drop(watcher.collect()));
+        for watcher in &mut self.watchers {
+            watcher.collect();
+        }
         for (core, run) in self.cores.iter_mut().zip(&runs) {
             core.add(run);
         }

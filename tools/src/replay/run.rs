@@ -458,3 +458,18 @@ fn next_stretch(passes: u64, took: Duration) -> u64 {
     let wanted = passes.saturating_mul(STRETCH.as_nanos() as u64) / nanoseconds;
     wanted.clamp(1, passes.saturating_mul(16))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_inside_by_no_fault_of_the_packets_is_no_success() {
+        for &reason in DropReason::ALL {
+            let mut counters = Counters::default();
+            counters.dropped.add(reason, 2);
+            let inside = ["no_buffer", "crypto_failed", "crypto_indeterminate", "crypto_late"];
+            assert_eq!(failed_inside(&counters).is_some(), inside.contains(&reason.name()), "{reason}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
-//! The data path takes no lock: packets go all the way, on several cores in both layouts, while control code holds the lock under
-//! which sessions are opened. Readers of published tables are shown the same way beside their code.
+//! Several cores in both layouts: they take no lock, and they can be stopped in the middle of their work and go on later.
 //!
-//! The registry opens sessions under its lock; a driver of this test has the cores run from in there. Were one of them to ask for the
-//! lock, nothing would ever end. Which files may name a lock at all is for clippy to say (`clippy.toml`).
+//! No lock: the registry opens sessions under its lock; a driver of this test has the cores run from in there. Were one of them to
+//! ask for the lock, nothing would ever end. Readers of published tables are shown the same way beside their code. Which files may name a lock
+//! at all is for clippy to say (`clippy.toml`).
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_types, reason = "control code of a test may lock")]
@@ -10,15 +10,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crypto_pmd::crew::{CrewConfig, crew};
+use crypto_pmd::crew::{CrewConfig, Owner, Worker, crew};
 use crypto_pmd::drivers::{Null, Software};
 use crypto_pmd::{
-    Capabilities, Driver, Key, OpenError, Placement, QueuePair, QueuePairConfig, Registry, SessionId,
-    SessionParams,
+    Capabilities, Dispatcher, Driver, Key, OpenError, Placement, QueuePair, QueuePairConfig, Registry,
+    SessionId, SessionParams,
 };
 use ipsec_esp::control::Control;
 use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
+use ipsec_esp::inbound::Inbound;
+use ipsec_esp::outbound::Outbound;
 use ipsec_esp::sa::{Mode, SaParams};
 use ipsec_esp::selector::Selector;
 use ipsec_esp::spd::{Action, Direction, Policy};
@@ -115,14 +117,15 @@ fn control(registry: &Registry, cores: u8) -> Control {
 struct Source {
     pool: Pool,
     sent: u32,
+    limit: u32,
 }
 
 impl RxPort for Source {
     fn receive(&mut self, burst: &mut Burst, limit: usize) -> Receive {
-        if self.sent == PACKETS {
+        if self.sent == self.limit {
             return Receive::End;
         }
-        for _ in 0..limit.min((PACKETS - self.sent) as usize) {
+        for _ in 0..limit.min((self.limit - self.sent) as usize) {
             let mut frame = [0; 60];
             frame[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
             frame[17..24].copy_from_slice(&[46, 0, 0, 0, 0, 64, 17]);
@@ -142,20 +145,30 @@ impl RxPort for Source {
 type Core<S> = PollingCore<Source, S, NullTx>;
 
 fn core<S: Stage>(pool: &Pool, stage: S) -> Core<S> {
-    let source = Source { pool: pool.clone(), sent: 0 };
+    let source = Source { pool: pool.clone(), sent: 0, limit: PACKETS };
     PollingCore::new(source, stage, NullTx::default(), Clock::new(), 32).unwrap()
 }
 
-fn run_to_the_end(tasks: Vec<&mut dyn Task>) {
+/// Runs the tasks until they end, or are stopped by `watch`; how they ended.
+fn run_tasks(tasks: Vec<&mut dyn Task>, watch: impl Fn(&AtomicBool)) -> Vec<Ended> {
     let lcore = |task| Lcore { id: None, tasks: vec![task], idle: Idle::SLEEP };
     let mut lcores: Vec<_> = tasks.into_iter().map(lcore).collect();
-    let runs = run(&mut lcores, &AtomicBool::new(false), || {});
-    assert!(runs.iter().all(|run| run.ended == Ended::Drained));
+    let stop = AtomicBool::new(false);
+    run(&mut lcores, &stop, || watch(&stop)).iter().map(|run| run.ended).collect()
+}
+
+fn run_to_the_end(tasks: Vec<&mut dyn Task>) {
+    assert!(run_tasks(tasks, |_| {}).iter().all(|ended| *ended == Ended::Drained));
+}
+
+fn ledger_of<S: Stage>(cores: &[Core<S>]) -> Ledger {
+    let mut ledger = Ledger::default();
+    cores.iter().for_each(|core| ledger.add(&core.ledger()));
+    ledger
 }
 
 fn assert_all_came<S: Stage>(cores: &[Core<S>]) {
-    let mut ledger = Ledger::default();
-    cores.iter().for_each(|core| ledger.add(&core.ledger()));
+    let ledger = ledger_of(cores);
     let packets = u64::from(PACKETS) * cores.len() as u64;
     assert!(ledger.is_exact() && (ledger.received, ledger.sent) == (packets, packets), "{ledger:?}");
 }
@@ -170,12 +183,13 @@ fn pool() -> Pool {
     Pool::new(PoolConfig { buffers: 4096, ..PoolConfig::default() }).unwrap()
 }
 
-#[test]
-fn cores_that_run_to_completion_and_hand_packets_to_each_other_take_no_lock() {
-    let (registry, pool) = (registry(), pool());
-    let mut control = control(&registry, CORES);
+type Both<C> = Chain<EspStage<Outbound, C>, EspStage<Inbound, C>>;
+
+/// Cores that run to completion and hand packets to each other.
+fn complete(registry: &Registry, pool: &Pool) -> Vec<Core<Both<Dispatcher>>> {
+    let mut control = control(registry, CORES);
     let meshes = Peers::mesh(CORES).into_iter().zip(Peers::mesh(CORES));
-    let mut cores: Vec<_> = (0..CORES)
+    (0..CORES)
         .zip(meshes)
         .map(|(number, (out, back))| {
             let dispatcher = || registry.dispatcher(&QueuePairConfig::default()).unwrap();
@@ -183,19 +197,14 @@ fn cores_that_run_to_completion_and_hand_packets_to_each_other_take_no_lock() {
             let out = EspStage::among(half, dispatcher(), out, Clock::new());
             let half = control.make_inbound(number, Link::Ethernet).unwrap();
             let back = EspStage::among(half, dispatcher(), back, Clock::new());
-            core(&pool, Chain::new(out, back))
+            core(pool, Chain::new(out, back))
         })
-        .collect();
-    under_the_lock_of(&registry, move || {
-        run_to_the_end(cores.iter_mut().map(|core| core as &mut dyn Task).collect());
-        assert_all_came(&cores);
-    });
+        .collect()
 }
 
-#[test]
-fn an_owner_and_its_workers_take_no_lock() {
-    let (registry, pool) = (registry(), pool());
-    let mut control = control(&registry, 1);
+/// An owner, and its workers.
+fn pipelined(registry: &Registry, pool: &Pool) -> (Vec<Core<Both<Owner>>>, Vec<Worker>) {
+    let mut control = control(registry, 1);
     let dispatcher = || registry.dispatcher(&QueuePairConfig::default()).unwrap();
     let team = || crew(dispatcher(), vec![dispatcher()], CrewConfig::default(), &Clock::new());
     let ((out_owner, mut workers), (in_owner, more)) = (team(), team());
@@ -204,11 +213,59 @@ fn an_owner_and_its_workers_take_no_lock() {
     let back = control.make_inbound(0, Link::Ethernet).unwrap();
     let out = EspStage::new(out, out_owner, Clock::new());
     let back = EspStage::new(back, in_owner, Clock::new());
-    let mut owner = [core(&pool, Chain::new(out, back))];
+    (vec![core(pool, Chain::new(out, back))], workers)
+}
+
+fn tasks<'a, S: Stage>(cores: &'a mut [Core<S>], workers: &'a mut [Worker]) -> Vec<&'a mut dyn Task> {
+    let cores = cores.iter_mut().map(|core| core as &mut dyn Task);
+    cores.chain(workers.iter_mut().map(|worker| worker as &mut dyn Task)).collect()
+}
+
+#[test]
+fn cores_that_run_to_completion_and_hand_packets_to_each_other_take_no_lock() {
+    let registry = registry();
+    let mut cores = complete(&registry, &pool());
     under_the_lock_of(&registry, move || {
-        let mut tasks: Vec<&mut dyn Task> = owner.iter_mut().map(|core| core as &mut dyn Task).collect();
-        tasks.extend(workers.iter_mut().map(|worker| worker as &mut dyn Task));
-        run_to_the_end(tasks);
+        run_to_the_end(tasks(&mut cores, &mut []));
+        assert_all_came(&cores);
+    });
+}
+
+#[test]
+fn an_owner_and_its_workers_take_no_lock() {
+    let registry = registry();
+    let (mut owner, mut workers) = pipelined(&registry, &pool());
+    under_the_lock_of(&registry, move || {
+        run_to_the_end(tasks(&mut owner, &mut workers));
         assert_all_came(&owner);
     });
+}
+
+/// Stops the cores in the middle, looks at the books, and lets them go on to the end.
+fn stop_and_go_on<S: Stage>(cores: &mut [Core<S>], workers: &mut [Worker]) {
+    cores.iter_mut().for_each(|core| core.rx.limit = u32::MAX);
+    let mut sent = 0;
+    // Until some were sent, and at least three times.
+    for turn in 0.. {
+        if turn >= 3 && sent > 0 {
+            break;
+        }
+        let ends = run_tasks(tasks(cores, workers), |stop| stop.store(true, Ordering::Relaxed));
+        assert!(ends.iter().all(|ended| *ended == Ended::Stopped), "{ends:?}");
+        let ledger = ledger_of(cores);
+        assert!(ledger.is_exact() && ledger.dropped.is_empty(), "{ledger:?}");
+        sent = ledger.sent;
+    }
+    cores.iter_mut().for_each(|core| core.rx.limit = core.rx.sent + 100);
+    run_to_the_end(tasks(cores, workers));
+    let ledger = ledger_of(cores);
+    assert!(ledger.is_exact() && ledger.held == 0 && ledger.sent == ledger.received, "{ledger:?}");
+}
+
+#[test]
+fn cores_that_are_stopped_hold_what_they_have_and_go_on_with_it() {
+    let (registry, pool) = (registry(), pool());
+    stop_and_go_on(&mut complete(&registry, &pool), &mut []);
+    let (mut owner, mut workers) = pipelined(&registry, &pool);
+    stop_and_go_on(&mut owner, &mut workers);
 }
