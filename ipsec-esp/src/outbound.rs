@@ -9,7 +9,6 @@
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::{Job, Operation, SessionId, Status};
 use pipeline::handoff::Peers;
-use pipeline::memory::prefetch;
 use pipeline::{Burst, Ledger, Mbuf, Pool};
 
 use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, Found, FoundBurst, found_burst};
@@ -162,10 +161,8 @@ impl Outbound {
             classifier.parse(found, *link, packet);
         }
         for found in found.iter_mut().take(count) {
-            if let Some(slot) = classifier.decide(found, view, newest_sa).protected()
-                && let Some(sa) = sas.get(SaSlot(slot).index())
-            {
-                prefetch(sa);
+            if let Some(slot) = classifier.decide(found, view, newest_sa).protected() {
+                sas.prefetch(SaSlot(slot).index());
             }
         }
         counters.ip_bytes_in += found.iter().take(count).map(|found| u64::from(found.total_len)).sum::<u64>();

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
+use pipeline::memory::prefetch;
 
 /// SAs in a chunk.
 const CHUNK: usize = 256;
@@ -16,7 +17,8 @@ const CHUNK: usize = 256;
 /// Changes that may be on their way to a core, and back.
 const LANE: usize = 256;
 
-type Chunk<S> = Box<[Option<S>]>;
+/// Of a fixed length, so that a place in it needs no check.
+type Chunk<S> = Box<[Option<S>; CHUNK]>;
 
 /// The SAs.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl<S> Change<S> {
         Box::new(Self {
             index,
             sa,
-            chunk: is_new.then(chunk),
+            chunk: if is_new { chunk() } else { None },
             inherits: false,
             keeps_session: false,
             vacates,
@@ -100,8 +102,10 @@ impl<S> Change<S> {
     }
 }
 
-fn chunk<S>() -> Chunk<S> {
-    (0..CHUNK).map(|_| None).collect()
+/// An empty chunk, made where it stays; none only if a vector of this length were no array of it.
+fn chunk<S>() -> Option<Chunk<S>> {
+    let places: Vec<Option<S>> = (0..CHUNK).map(|_| None).collect();
+    places.into_boxed_slice().try_into().ok()
 }
 
 impl<S> SaStore<S> {
@@ -121,23 +125,31 @@ impl<S> SaStore<S> {
 
     #[inline(always)]
     pub(crate) fn get(&self, index: usize) -> Option<&S> {
-        self.chunks.get(index / CHUNK)?.get(index % CHUNK)?.as_ref()
+        self.chunks.get(index / CHUNK)?[index % CHUNK].as_ref()
     }
 
     #[inline(always)]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut S> {
-        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?.as_mut()
+        self.place(index)?.as_mut()
+    }
+
+    /// Asks for a place's line, without looking whether there is an SA, which would wait for it.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, index: usize) {
+        if let Some(chunk) = self.chunks.get(index / CHUNK) {
+            prefetch(&chunk[index % CHUNK]);
+        }
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut S> {
-        self.chunks.iter_mut().flatten().flatten()
+        self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()).flatten()
     }
 
     /// Puts an SA behind all others and returns its index; for a store that nobody else changes.
     pub(crate) fn push(&mut self, sa: S) -> usize {
         let index = self.len;
         if index / CHUNK >= self.chunks.len() {
-            self.chunks.push(chunk());
+            self.chunks.extend(chunk());
         }
         if let Some(place) = self.place(index) {
             *place = Some(sa);
@@ -146,8 +158,9 @@ impl<S> SaStore<S> {
         index
     }
 
+    #[inline(always)]
     fn place(&mut self, index: usize) -> Option<&mut Option<S>> {
-        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+        Some(&mut self.chunks.get_mut(index / CHUNK)?[index % CHUNK])
     }
 
     /// Counts jobs that were made, and that came back.
