@@ -160,20 +160,23 @@ impl Outbound {
         for (packet, found) in input.iter_mut().zip(found.iter_mut()).take(count) {
             classifier.parse(found, *link, packet);
         }
+        let mut last = None;
         for found in found.iter_mut().take(count) {
-            if let Some(slot) = classifier.decide(found, view, newest_sa).protected() {
-                sas.prefetch(SaSlot(slot).index());
+            let slot = classifier.decide(found, view, newest_sa).protected();
+            if let Some(number) = slot
+                && slot != last
+            {
+                sas.prefetch(SaSlot(number).index());
+                last = slot;
             }
         }
         counters.ip_bytes_in += found.iter().take(count).map(|found| u64::from(found.total_len)).sum::<u64>();
         for (packet, found) in input.drain_front(count).zip(found.iter()) {
             match found.verdict.decision() {
-                Decision::Protect(slot) if SaSlot(slot).owner() != *me => {
-                    hand_on(packet, found, SaSlot(slot), peers, counters);
-                }
-                Decision::Protect(slot) => match sas.get_mut(SaSlot(slot).index()) {
-                    Some(sa) => protect(packet, found, (sa, slot), (*link, pool, ivs), jobs, counters),
-                    None => counters.drop(packet, DropReason::NoSa),
+                Decision::Protect(slot) => match SaSlot(slot).index_at(*me).map(|index| sas.get_mut(index)) {
+                    Some(Some(sa)) => protect(packet, found, (sa, slot), (*link, pool, ivs), jobs, counters),
+                    Some(None) => counters.drop(packet, DropReason::NoSa),
+                    None => hand_on(packet, found, SaSlot(slot), peers, counters),
                 },
                 Decision::Bypass => counters.pass(found.total_len, OutReason::Bypassed, packet, jobs, passed),
                 Decision::NotIp => counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),

@@ -41,6 +41,14 @@ impl SaSlot {
         (self.0 >> 24) as u8
     }
 
+    /// Index among the SAs of core `me`, if that is the owner.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index_at(self, me: u8) -> Option<usize> {
+        let index = self.0 ^ (me as u32) << 24;
+        if index <= Self::MAX_INDEX { Some(index as usize) } else { None }
+    }
+
     /// Index among its owner's.
     #[inline(always)]
     #[must_use]
