@@ -5,5 +5,10 @@
 //! starts does neither.
 
 pub mod config;
+mod cores;
 pub mod failure;
+mod near;
+mod outputs;
+pub mod program;
 pub mod replay;
+mod values;
