@@ -9,6 +9,7 @@ mod cores;
 pub mod failure;
 mod near;
 mod outputs;
+pub mod perf;
 pub mod program;
 pub mod replay;
 mod values;
