@@ -22,16 +22,13 @@ use indicatif::ProgressBar;
 use pipeline::Clock;
 
 use crate::cores;
-use crate::failure::{BAD_RESULT, Failure};
+use crate::failure::Failure;
 use crate::program::progress_bar;
 
 use measure::{SLICES, measure};
 use plan::Case;
 use report::{Report, Row};
 use verify::verify;
-
-/// Everything went as asked.
-const DONE: u8 = 0;
 
 /// Does what the options say; the process's exit code.
 ///
@@ -43,9 +40,10 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     let core = cores::choose(&options.cores)?.into_iter().next().flatten();
     let clock = Clock::new();
     let rows = rows(&cases, options, &clock)?;
+    rows.iter().for_each(Row::warn_if_noisy);
     let report = Report::new(options, core, &clock, rows);
     report.write(options)?;
-    Ok(if report.is_good() { DONE } else { BAD_RESULT })
+    Ok(report.exit_code())
 }
 
 fn rows(cases: &[Case], options: &Options, clock: &Clock) -> Result<Vec<Row>, Failure> {

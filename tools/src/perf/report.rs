@@ -5,7 +5,7 @@ use pipeline::Clock;
 use pipeline::lcore::LcoreId;
 use serde::Serialize;
 
-use crate::failure::{Failure, print, warn};
+use crate::failure::{BAD_RESULT, Failure, print, warn};
 use crate::outputs::{is_standard, screen, write_json};
 
 use super::measure::{Measured, SLICES};
@@ -13,6 +13,9 @@ use super::options::{Options, Size, Test};
 use super::plan::Case;
 use super::subject::Recipe;
 use super::verify::Verdict;
+
+/// Everything went as asked.
+const DONE: u8 = 0;
 
 /// Percent from the least to the largest slice above which a figure is doubtful.
 const DOUBTFUL: f64 = 10.0;
@@ -105,7 +108,7 @@ impl Row {
     pub(super) fn measured(case: &Case, options: &Options, measured: &Measured, clock: &Clock) -> Self {
         let (cycles, bytes) = (measured.cycles, measured.bytes_per_operation);
         let per_second = clock.hz() / cycles.median;
-        let row = Self {
+        Self {
             operations: measured.operations,
             mops: Some(per_second / 1e6),
             gbps: Some(per_second * bytes * 8.0 / 1e9),
@@ -118,9 +121,7 @@ impl Row {
             spread_percent: Some(cycles.percent()),
             noisy: Some(cycles.percent() > DOUBTFUL),
             ..Self::of(case, options)
-        };
-        row.warn_if_noisy();
-        row
+        }
     }
 
     /// A row with a verdict.
@@ -134,7 +135,8 @@ impl Row {
         }
     }
 
-    fn warn_if_noisy(&self) {
+    /// Says on standard error that a row's figures are doubtful.
+    pub(super) fn warn_if_noisy(&self) {
         if let (Some(true), Some(percent)) = (self.noisy, self.spread_percent) {
             warn(format_args!(
                 "warning: {}: the {SLICES} runs are {percent:.0} % apart; let nothing else run, or give more --seconds",
@@ -167,9 +169,10 @@ impl Report {
         }
     }
 
-    /// Whether no result is wrong.
-    pub(super) fn is_good(&self) -> bool {
-        self.rows.iter().all(|row| row.verified != Some(false))
+    /// Whether scripts may go on: 0 unless a result is wrong.
+    pub(super) fn exit_code(&self) -> u8 {
+        let wrong = self.rows.iter().any(|row| row.verified == Some(false));
+        if wrong { BAD_RESULT } else { DONE }
     }
 
     /// Writes what the options ask for; the table goes to standard output unless JSON does.
@@ -190,7 +193,7 @@ impl Report {
         let core = self.cores.first().map_or("not pinned".to_owned(), |core| format!("core {core}"));
         let (test, pool, hz) = (self.test, options.pool, self.tsc_hz as f64 / 1e6);
         let mut text =
-            format!("{test} · {core} · sessions {} · pool {pool} · {hz:.0} MHz TSC\n", options.sessions);
+            format!("{test} · {core} · sessions {} · pool {pool} · TSC at {hz:.0} MHz\n", options.sessions);
         text += &self.table(options.test);
         for row in &self.rows {
             if let Some(failure) = &row.failure {
@@ -200,9 +203,14 @@ impl Report {
         text
     }
 
+    /// What the rows are about.
+    fn kind(&self) -> &'static str {
+        self.rows.first().map_or("suite", |row| row.kind)
+    }
+
     fn table(&self, test: Test) -> String {
         let mut table = screen();
-        let common = ["driver", "suite", "operation", "size", "burst"];
+        let common = ["driver", self.kind(), "does", "size", "burst"];
         table.add_row(common.iter().chain(headings(test)));
         for row in &self.rows {
             let size = row.size_in_words();
@@ -215,8 +223,11 @@ impl Report {
             ];
             table.add_row(common.into_iter().chain(row.figures(test)));
         }
-        let words = if test == Test::Verify { 2 } else { 0 };
-        let numbers = common.len() + headings(test).len() - 3 - words;
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 1));
+        });
+        // Behind size, burst and operations, verify has words.
+        let numbers = if test == Test::Verify { 3 } else { usize::MAX };
         table
             .column_iter_mut()
             .skip(3)
@@ -229,9 +240,9 @@ impl Report {
 /// Columns of a test behind those of every test.
 fn headings(test: Test) -> &'static [&'static str] {
     match test {
-        Test::Cycles => &["cycles/op", "least", "cycles/byte", "least", "empty loop", "spread"],
+        Test::Cycles => &["cycles/op", "least", "a byte", "least", "empty", "spread"],
         Test::Verify => &["operations", "result", "looked at"],
-        Test::Throughput | Test::Latency => &["Mops", "Gbit/s", "cycles/op", "cycles/byte", "spread"],
+        Test::Throughput | Test::Latency => &["Mops", "Gbit/s", "cycles/op", "a byte", "spread"],
     }
 }
 
@@ -262,6 +273,65 @@ impl Row {
                 number(self.tsc_cycles_per_byte, 3),
                 spread,
             ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::perf::plan::cases;
+    use crate::perf::spread::Spread;
+    use clap::Parser as _;
+
+    fn report(test: &str, row: impl Fn(&Case, &Options) -> Row) -> (Report, Options) {
+        let options =
+            Options::parse_from(["crypto-perf", "--test", test, "--suite", "null-sha1", "--size", "100"]);
+        let rows = cases(&options).unwrap().iter().map(|case| row(case, &options)).collect();
+        (Report::new(&options, None, &Clock::new(), rows), options)
+    }
+
+    #[test]
+    fn one_wrong_result_makes_the_report_bad_and_is_told_in_words() {
+        let verdict =
+            |failure: Option<&str>| Verdict { failure: failure.map(str::to_owned), ..Verdict::default() };
+        let (good, options) = report("verify", |case, options| Row::verified(case, options, verdict(None)));
+        assert_eq!(good.exit_code(), 0);
+        assert!(!good.text(&options).contains("FAILED"));
+        let (bad, options) = report("verify", |case, options| {
+            let wrong = (case.operation.name() == "decrypt").then_some("byte 3 differs");
+            Row::verified(case, options, verdict(wrong))
+        });
+        assert_eq!(bad.exit_code(), 1);
+        let text = bad.text(&options);
+        assert!(text.contains("FAILED software null-sha1 decrypt 100 burst 32: byte 3 differs"), "{text}");
+        let json = serde_json::to_value(&bad).unwrap();
+        assert_eq!(
+            (&json["rows"][0]["verified"], &json["rows"][1]["verified"]),
+            (&true.into(), &false.into())
+        );
+    }
+
+    #[test]
+    fn figures_come_from_the_median_and_a_spread_over_ten_percent_is_noisy() {
+        let measured = |most| Measured {
+            operations: 7,
+            bytes_per_operation: 100.0,
+            cycles: Spread { least: 990.0, median: 1000.0, most },
+            empty_loop: Some(2.0),
+        };
+        for (most, noisy) in [(1090.0, false), (1091.0, true)] {
+            let clock = Clock::new();
+            let row = |case: &Case, options: &Options| Row::measured(case, options, &measured(most), &clock);
+            let (report, _) = report("cycles", row);
+            let row = &report.rows[0];
+            assert_eq!((row.tsc_cycles_per_operation, row.tsc_cycles_per_byte), (Some(1000.0), Some(10.0)));
+            assert_eq!(
+                (row.tsc_cycles_per_operation_min, row.tsc_cycles_per_byte_min),
+                (Some(990.0), Some(9.9))
+            );
+            assert_eq!((row.noisy, row.empty_loop_tsc_cycles_per_operation), (Some(noisy), Some(2.0)));
+            assert_eq!(row.mops, Some(clock.hz() / 1000.0 / 1e6));
         }
     }
 }

@@ -74,8 +74,9 @@ impl Engine for Empty {
 pub(super) struct Rack {
     bursts: Vec<JobBurst>,
     burst: usize,
-    pending: JobBurst,
     done: JobBurst,
+    /// Jobs to submit where none are left.
+    none: JobBurst,
     /// Place of the next finished job.
     filled: usize,
 }
@@ -83,7 +84,7 @@ pub(super) struct Rack {
 impl Rack {
     /// Takes bursts of `burst` jobs.
     pub(super) fn new(bursts: Vec<JobBurst>, burst: usize) -> Self {
-        Self { bursts, burst, pending: JobBurst::new(), done: JobBurst::new(), filled: 0 }
+        Self { bursts, burst, done: JobBurst::new(), none: JobBurst::new(), filled: 0 }
     }
 
     pub(super) fn bursts_mut(&mut self) -> &mut [JobBurst] {
@@ -98,14 +99,12 @@ impl Rack {
     pub(super) fn round(&mut self, engine: &mut impl Engine) -> Result<(), Stuck> {
         self.filled = 0;
         for index in 0..self.bursts.len() {
-            if let Some(burst) = self.bursts.get_mut(index) {
-                self.pending.take_from(burst);
-            }
             let mut patience = Patience::new();
-            loop {
-                let moved = engine.turn(&mut self.pending, &mut self.done);
-                self.put_back();
-                if self.pending.is_empty() {
+            while let Some(jobs) = self.bursts.get_mut(index) {
+                let moved = engine.turn(jobs, &mut self.done);
+                let taken = jobs.is_empty();
+                self.put_back(index + usize::from(taken));
+                if taken {
                     break;
                 }
                 patience.look(moved)?;
@@ -113,17 +112,18 @@ impl Rack {
         }
         let mut patience = Patience::new();
         while engine.in_flight() > 0 {
-            let moved = engine.turn(&mut self.pending, &mut self.done);
-            self.put_back();
+            let moved = engine.turn(&mut self.none, &mut self.done);
+            self.put_back(self.bursts.len());
             patience.look(moved)?;
         }
         Ok(())
     }
 
-    /// Fills the bursts from the first on. Those that are filled were submitted before, so they are empty.
+    /// Fills the bursts in front of `end` with finished jobs, from the first on. Those that are filled have been taken, so
+    /// they are empty. What stays for want of a burst is less than one.
     #[inline(always)]
-    fn put_back(&mut self) {
-        while !self.done.is_empty() {
+    fn put_back(&mut self, end: usize) {
+        while !self.done.is_empty() && self.filled < end {
             let Some(burst) = self.bursts.get_mut(self.filled) else { break };
             burst.take_some_from(&mut self.done, self.burst - burst.len());
             if burst.len() == self.burst {

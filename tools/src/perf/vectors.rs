@@ -68,7 +68,7 @@ impl Row {
 
     fn vector(&self, transform: &Transform) -> Option<Vector> {
         match transform {
-            Transform::Cipher { algorithm, key } => {
+            Transform::Cipher { algorithm, key, .. } => {
                 if !self.is_of(algorithm.name()) || key.len() != self.key.len() {
                     return None;
                 }

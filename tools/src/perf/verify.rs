@@ -21,13 +21,13 @@ use super::vectors::{self, Vector};
 /// Every packet equals the one that the software driver makes.
 const AS_SOFTWARE: &str = "as software";
 /// The software driver opens every packet and finds the original.
-const OPENS: &str = "opens again";
+const OPENS: &str = "opened";
 /// Every sealed packet is opened to the original.
-const ORIGINAL: &str = "the original";
+const ORIGINAL: &str = "original";
 /// Every packet with a bit flipped is refused and left as it is.
-const TAMPERING: &str = "tampering caught";
+const TAMPERING: &str = "tampering";
 /// Every algorithm gives its published vector.
-const PUBLISHED: &str = "published vector";
+const PUBLISHED: &str = "vector";
 
 /// Payload bytes over all packets from which on chance does not leave them as they were.
 const SURELY_CHANGED: usize = 16;
