@@ -10,10 +10,6 @@ use ipsec_esp::suite::{self, Suite};
 use super::layout::{Covered, Layout};
 use super::options::OperationName;
 
-/// Bytes of IV that an AEAD's packet carries; the rest of the nonce is the session's salt, as in RFC 4106 and its
-/// likes.
-const AEAD_IV_LEN: usize = 8;
-
 /// A suite or an algorithm.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
@@ -71,7 +67,7 @@ impl Subject {
             },
             Recipe::Aead { algorithm, tag_len, .. } => Layout {
                 header_len: esp::LEN,
-                iv_len: algorithm.nonce_len() - salt_len(algorithm),
+                iv_len: algorithm.nonce_len(),
                 tag_len,
                 block_len: 1,
                 enciphers: true,
@@ -96,16 +92,11 @@ impl Subject {
                 Transform::integrity(algorithm, key(key_len, random), tag_len).into()
             }
             Recipe::Aead { algorithm, key_len, tag_len } => {
-                let (key, salt) = (key(key_len, random), key(salt_len(algorithm), random));
-                Transform::aead(algorithm, key, salt, tag_len).into()
+                // Without a salt: the whole nonce is in the packet.
+                Transform::aead(algorithm, key(key_len, random), Key::new(&[]), tag_len).into()
             }
         }
     }
-}
-
-/// Bytes of nonce that a session holds.
-pub(super) fn salt_len(algorithm: AeadAlgorithm) -> usize {
-    algorithm.nonce_len().saturating_sub(AEAD_IV_LEN)
 }
 
 fn key(len: usize, random: &mut fastrand::Rng) -> Key {

@@ -3,7 +3,6 @@
 use crypto_pmd::{Key, SessionParams, Transform};
 
 use super::layout::{Covered, Layout};
-use super::subject::salt_len;
 
 static VECTORS: &str = include_str!("vectors.txt");
 
@@ -82,12 +81,12 @@ impl Row {
                 let params = Transform::integrity(*algorithm, Key::new(&self.key), *tag_len);
                 Some(self.packets(params, &[], *tag_len, Covered::Front))
             }
-            Transform::Aead { algorithm, key, tag_len, .. } => {
+            Transform::Aead { algorithm, key, salt, tag_len, .. } => {
                 let same = key.len() == self.key.len() && *tag_len == self.tag.len();
                 if !self.is_of(algorithm.name()) || !same {
                     return None;
                 }
-                let (salt, iv) = self.nonce.split_at_checked(salt_len(*algorithm))?;
+                let (salt, iv) = self.nonce.split_at_checked(salt.len())?;
                 let params = Transform::aead(*algorithm, Key::new(&self.key), Key::new(salt), *tag_len);
                 Some(self.packets(params, iv, *tag_len, Covered::Header))
             }
