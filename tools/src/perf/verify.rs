@@ -10,7 +10,7 @@ use pipeline::Pool;
 use crate::failure::Failure;
 
 use super::device::{Built, Device, stuck};
-use super::layout::Layout;
+use super::layout::{Covered, Layout};
 use super::maker::{Maker, Order, pool_for};
 use super::options::{Options, Size};
 use super::plan::Case;
@@ -158,7 +158,7 @@ impl<'a> Verifier<'a> {
 
     /// One bit of each packet is flipped, from the first of the header to the last of the tag.
     fn catches_tampering(&mut self) -> Result<(), String> {
-        if self.layout.tag_len == 0 {
+        if self.layout.covered == Covered::Nothing {
             return Ok(());
         }
         let plain = self.plain();
