@@ -21,8 +21,9 @@ const MAX_POOL: i64 = 1 << 20;
 ///
 /// What is timed: for each burst one submit of jobs that are ready and one poll, more of either only where the driver
 /// does not take or finish everything at once, and putting the finished jobs back. Building jobs and packets, restoring
-/// what was decrypted, and looking at results are not timed. The clock is read once for about 100 microseconds of
-/// this. "--test cycles" also says what the same loop costs without submit and poll.
+/// what was decrypted, and looking at results are not timed. The clock is read about every 100 microseconds, and around
+/// every round over the pool where packets must be put back. "--test cycles" also says what the same loop costs without
+/// submit and poll.
 ///
 /// Packets have the layout of ESP: SPI and sequence number, IV, payload, tag. They lie in a pool of which the whole is
 /// worked through in turn. Encryption works in place on its own output; before every round of decryption the sealed
