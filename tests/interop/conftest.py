@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+import crypto_perf
 from esp_replay import BINARY, Replay
 
 
@@ -12,6 +13,13 @@ def tool():
     """Skips where the tool is not built; for tests that run it by hand."""
     if not BINARY.is_file():
         pytest.skip(f"esp-replay is not built: {BINARY} (run: cargo build --release, or set ESP_REPLAY)")
+
+
+@pytest.fixture
+def perf():
+    """Skips where `crypto-perf` is not built."""
+    if not crypto_perf.BINARY.is_file():
+        pytest.skip(f"crypto-perf is not built: {crypto_perf.BINARY} (run: cargo build --release, or set CRYPTO_PERF)")
 
 
 @pytest.fixture

@@ -3,18 +3,15 @@
 Whatever is given, the tool ends with one of its four exit codes and never panics.
 """
 
-import fcntl
 import os
-import pty
-import struct
 import subprocess
-import termios
 import time
 
 import pytest
 
 from associations import SWEPT_SUITE, Association
 from captures import pcap_bytes
+from command_line import BROKEN_STREAMS, SMALL, WIDE, command_words, examples_of, processors_of, stderr_on_a_terminal
 from esp_replay import BAD_USAGE, BINARY, DONE, HANG_GUARD_SECONDS, NOT_VERIFIED, run_tool, write_config
 from packets import frame, udp_packets
 
@@ -27,9 +24,7 @@ PROMISED_OPTIONS = (
     "config direction out driver level profile offload cores layout burst repeat duration rate explain json histogram"
     " html"
 )
-WIDE, SMALL = 200, 80  # columns
 LONG_RUNS = [("--duration", "0.3"), ("--repeat", "200")]
-TERMINAL = {**os.environ, "TERM": "xterm"}
 
 
 def run_with_streams(*arguments, **streams):
@@ -44,11 +39,6 @@ def help_text(columns):
     run = run_with_streams("--help", env={**os.environ, "COLUMNS": str(columns)})
     assert (run.returncode, run.stderr) == (DONE, "")
     return run.stdout
-
-
-def examples_of(text):
-    """The lines of the help's examples."""
-    return text.split("Examples:\n", 1)[1].split("\n\n", 1)[0].splitlines()
 
 
 @pytest.mark.parametrize("columns", [WIDE, SMALL])
@@ -67,11 +57,6 @@ def test_help_lists_every_exit_code():
 def test_help_names_every_option(option):
     lines = [line.split() for line in help_text(WIDE).splitlines()]
     assert any(words[:1] == [f"--{option}"] for words in lines)
-
-
-def command_words(example):
-    """The words behind the program's name, without what is said about them behind two spaces or more."""
-    return example.strip().split("  ")[0].split()[1:]
 
 
 def test_the_examples_of_the_help_work(tmp_path):
@@ -121,12 +106,6 @@ def test_a_core_that_this_process_may_not_use_is_not_there():
     assert run_with_streams("--cores", allowed, **confined).returncode == DONE
 
 
-def processors_of(process):
-    """The processors that the kernel lets a running process use, as the kernel writes them."""
-    with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
-        return next(line.split()[1] for line in status if line.startswith("Cpus_allowed_list:"))
-
-
 @pytest.mark.parametrize("choose", [min, max])
 def test_the_polling_core_is_pinned_to_the_processor_that_was_named(choose):
     allowed = os.sched_getaffinity(0)
@@ -145,33 +124,9 @@ def test_the_polling_core_is_pinned_to_the_processor_that_was_named(choose):
         process.wait()
 
 
-def stderr_on_a_terminal(*arguments):
-    """Exit code and what a terminal on standard error was sent; standard output goes nowhere."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [str(BINARY), *arguments]
-    process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs, env=TERMINAL)
-    os.close(theirs)
-    sent = b""
-    try:
-        while chunk := read_terminal(ours):
-            sent += chunk
-    finally:
-        os.close(ours)
-    return process.wait(timeout=HANG_GUARD_SECONDS), sent.decode(errors="replace")
-
-
-def read_terminal(descriptor):
-    """The next bytes; nothing once the other side is closed, which Linux tells as an input error."""
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:
-        return b""
-
-
 @pytest.mark.parametrize("options", LONG_RUNS)
 def test_a_long_run_shows_a_progress_bar_on_a_terminal_and_takes_it_away(options):
-    code, sent = stderr_on_a_terminal(*options)
+    code, sent = stderr_on_a_terminal(BINARY, *options)
     assert code == DONE
     assert "% left" in sent, repr(sent)
     assert sent.endswith("\r\x1b[2K"), "the bar was left standing"
@@ -185,22 +140,7 @@ def test_no_progress_bar_goes_into_a_pipe(options):
 
 
 def test_a_single_pass_shows_no_progress_bar():
-    assert stderr_on_a_terminal() == (DONE, "")
-
-
-def broken_pipe():
-    """The writing end of a pipe that nobody reads."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    return writing
-
-
-def full_device():
-    """A device that takes nothing."""
-    return os.open("/dev/full", os.O_WRONLY)
-
-
-BROKEN_STREAMS = pytest.mark.parametrize("broken", [broken_pipe, full_device], ids=["closed-pipe", "full-device"])
+    assert stderr_on_a_terminal(BINARY) == (DONE, "")
 
 
 @BROKEN_STREAMS

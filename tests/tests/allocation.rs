@@ -77,6 +77,37 @@ fn warm_passes_make_no_heap_call() {
     }
 }
 
+/// Heap calls in the timed loop of `crypto-perf`, and in putting packets back between its rounds.
+fn heap_calls_of_rounds(arguments: &[&str]) -> u64 {
+    let options = tools::perf::Options::parse_from(["crypto-perf"].iter().chain(arguments));
+    let mut bench = tools::perf::Bench::first_of(&options).unwrap();
+    bench.rounds(1).unwrap();
+    let before = COUNT.get();
+    for _ in 0..5 {
+        bench.arm();
+        bench.rounds(1).unwrap();
+        bench.check().unwrap();
+    }
+    bench.empty_rounds(5).unwrap();
+    COUNT.get() - before
+}
+
+#[test]
+fn the_timed_loop_of_crypto_perf_makes_no_heap_call() {
+    for driver in ["null", "software"] {
+        for suite in ["aes128-sha1", "aes128gcm16"] {
+            for operation in ["encrypt", "decrypt"] {
+                for burst in ["1", "32", "64"] {
+                    let what = ["--driver", driver, "--suite", suite, "--operation", operation];
+                    let how = ["--burst", burst, "--size", "imix", "--pool", "256", "--sessions", "100"];
+                    let calls = heap_calls_of_rounds(&[&what[..], &how].concat());
+                    assert_eq!(calls, 0, "{driver}, {suite}, {operation}, burst {burst}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn warm_passes_over_recorded_packets_make_no_heap_call() {
     for capture in sealane_tests::captures() {

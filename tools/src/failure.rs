@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::Write as _;
 
+/// The run is complete and its result is bad.
+pub const BAD_RESULT: u8 = 1;
 /// Something the user gave is wrong: usage, configuration, input.
 pub const BAD_USAGE: u8 = 2;
 /// The machine lacks what was asked for.
@@ -17,6 +19,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// What was computed is wrong.
+    pub fn bad_result(what: impl fmt::Display) -> Self {
+        Self { code: BAD_RESULT, message: one_line(&what.to_string()) }
+    }
+
     /// What the user gave is wrong.
     pub fn usage(what: impl fmt::Display) -> Self {
         Self { code: BAD_USAGE, message: one_line(&what.to_string()) }

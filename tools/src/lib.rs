@@ -5,5 +5,11 @@
 //! starts does neither.
 
 pub mod config;
+mod cores;
 pub mod failure;
+mod near;
+mod outputs;
+pub mod perf;
+pub mod program;
 pub mod replay;
+mod values;

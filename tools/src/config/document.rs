@@ -12,9 +12,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroize as _;
 
+use crate::near::nearest;
+
 use super::error::ConfigError;
 use super::fields::{Fields, Shape, described};
-use super::near::nearest;
 use super::policy::{self, Names, POLICY, PolicyConfig};
 use super::sa::{self, SA, SaConfig};
 use super::source::Source;

@@ -8,8 +8,9 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::near::nearest;
+
 use super::error::ConfigError;
-use super::near::nearest;
 use super::source::Source;
 
 /// A kind of table: how it is written, and what may stand in it.

@@ -10,7 +10,6 @@ mod fields;
 mod file;
 mod key;
 mod mirror;
-mod near;
 mod policy;
 mod sa;
 mod source;

@@ -6,9 +6,10 @@ use ipsec_esp::selector::{Selector, SelectorError};
 use ipsec_esp::spd::{Direction, MAX_SAS};
 use toml::Spanned;
 
+use crate::near::nearest;
+
 use super::error::{ConfigError, Position};
 use super::fields::{Fields, Shape};
-use super::near::nearest;
 use super::sa::{DIRECTIONS, SaConfig};
 
 /// Priority of a policy that gives none: behind those that do, as people number them, from 100 up.

@@ -22,9 +22,9 @@ pub use source::{BUNDLED_CAPTURE, BUNDLED_CONFIG, Source};
 pub use verify::{Comparison, Sink};
 
 use ipsec_esp::header::link::Link;
-use pipeline::lcore::LcoreId;
 
 use crate::config::{Config, ReplayDirection};
+use crate::cores;
 use crate::failure::{Failure, warn};
 
 /// Everything went as asked.
@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     let link = Link::try_from(source.capture.link_type())
         .map_err(|error| Failure::usage(format_args!("{}: {error}", source.name)))?;
     let config = read_config(options)?;
-    let cores = cores(options)?;
+    let cores = cores::choose(&options.cores)?;
     let runner = Runner::new(options, source, link, &config, cores)?;
     if let Some(number) = options.explain {
         explain::explain(&runner, number)?;
@@ -68,35 +68,4 @@ fn read_config(options: &Options) -> Result<Config, Failure> {
         Direction::Roundtrip => config.mirrored().map_err(Failure::usage),
         Direction::Outbound | Direction::Inbound => Ok(config),
     }
-}
-
-/// Where each core is to be pinned; `None` where the scheduler decides.
-fn cores(options: &Options) -> Result<Vec<Option<LcoreId>>, Failure> {
-    let available = LcoreId::available();
-    if options.cores.is_empty() {
-        // Where pinning is not allowed, nobody asked for it.
-        return Ok(vec![available.first().copied().filter(|core| core.pin_current_thread())]);
-    }
-    let mut cores = Vec::new();
-    for &wanted in &options.cores {
-        let core = Some(LcoreId(wanted)).filter(|core| available.contains(core));
-        match core {
-            Some(core) => cores.push(Some(core)),
-            None if options.cores.len() > available.len() => {
-                warn(format_args!("note: there is no processor {wanted} here; its core runs unpinned"));
-                cores.push(None);
-            }
-            None => return Err(no_such_core(wanted, &available)),
-        }
-    }
-    match cores.as_slice() {
-        [Some(core)] if !core.pin_current_thread() => Err(no_such_core(core.0, &available)),
-        _ => Ok(cores),
-    }
-}
-
-fn no_such_core(wanted: usize, available: &[LcoreId]) -> Failure {
-    let list: Vec<_> = available.iter().map(|core| core.0.to_string()).collect();
-    let list = list.join(", ");
-    Failure::machine(format_args!("--cores {wanted}: no such processor here; use one of {list}"))
 }

@@ -7,7 +7,9 @@ use pipeline::MAX_BURST;
 use pipeline::lcore::{Idle, LcoreId};
 use pipeline::port::Sizes;
 
+use crate::cores;
 use crate::failure::Failure;
+use crate::values::{known, parse_seconds};
 
 /// Most cores of a run: what a pool has stacks of free buffers for, less the thread that watches.
 const MAX_CORES: usize = 63;
@@ -213,7 +215,7 @@ impl Options {
     /// A [`Failure`] that names the option.
     pub fn check(&self) -> Result<(), Failure> {
         self.check_built()?;
-        self.check_cores()?;
+        cores::check(&self.cores, MAX_CORES)?;
         let null = self.driver == DriverName::Null;
         if null && self.out.is_some() {
             return Err(Failure::usage(
@@ -244,20 +246,6 @@ impl Options {
         }
     }
 
-    fn check_cores(&self) -> Result<(), Failure> {
-        let twice = |(at, core): &(usize, &usize)| self.cores.iter().take(*at).any(|other| other == *core);
-        if let Some((_, core)) = self.cores.iter().enumerate().find(twice) {
-            return Err(Failure::usage(format_args!("--cores lists {core} twice; list each processor once")));
-        }
-        if self.cores.len() > MAX_CORES {
-            return Err(Failure::usage(format_args!(
-                "--cores lists {} processors; list {MAX_CORES} at most",
-                self.cores.len()
-            )));
-        }
-        Ok(())
-    }
-
     /// How cores wait that are pinned, or not, as `ids` says.
     #[must_use]
     pub fn idle_on(&self, ids: &[Option<LcoreId>]) -> Idle {
@@ -272,29 +260,12 @@ impl Options {
     }
 }
 
-/// `value` must be `built`; one of `planned` is refused by name, anything else as a mistake.
-fn known(value: Option<&str>, option: &str, built: &str, planned: &[&str]) -> Result<(), Failure> {
-    match value {
-        None => Ok(()),
-        Some(value) if value == built => Ok(()),
-        Some(value) if planned.contains(&value) => Err(Failure::not_yet(&format!("{option} {value}"))),
-        Some(value) => Err(Failure::usage(format_args!("{option} {value} is unknown; use {built}"))),
-    }
-}
-
 fn parse_rate(text: &str) -> Result<Rate, String> {
     match (text, text.parse::<f64>()) {
         ("max", _) => Ok(Rate::Max),
         ("recorded", _) => Ok(Rate::Recorded),
         (_, Ok(rate)) if (MIN_RATE..=MAX_RATE).contains(&rate) => Ok(Rate::PacketsPerSecond(rate)),
         _ => Err(format!("give \"max\", \"recorded\", or packets a second from {MIN_RATE} to {MAX_RATE:e}")),
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds <= 1e6 => Ok(seconds),
-        _ => Err("give seconds above 0, up to a million".to_owned()),
     }
 }
 

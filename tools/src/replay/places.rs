@@ -1,76 +1,21 @@
-//! Output files, looked at before anything runs: a long run must not end in a file that cannot be written, and no output
-//! may replace an input or another output.
-
-use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+//! The files of a replay, looked at before anything runs.
 
 use crate::failure::Failure;
+use crate::outputs;
 
 use super::options::Options;
-
-/// Standard output, for `--json`.
-pub(super) const STANDARD_OUTPUT: &str = "-";
 
 /// Checks that every output can be written and is nobody else's file. Creates and changes nothing.
 ///
 /// # Errors
 /// The first output that cannot.
 pub(super) fn check(options: &Options) -> Result<(), Failure> {
-    let inputs = [("the capture", &options.capture), ("the configuration", &options.config)];
-    let json = options.json.as_ref().filter(|path| path.as_os_str() != STANDARD_OUTPUT);
-    let outputs =
-        [("--out", options.out.as_ref()), ("--json", json), ("--histogram", options.histogram.as_ref())];
-    let mut taken: Vec<(&str, PathBuf)> = Vec::new();
-    for (name, path) in inputs {
-        taken.extend(path.as_deref().and_then(identity).map(|identity| (name, identity)));
-    }
-    for (name, path) in outputs {
-        let Some(path) = path else { continue };
-        check_writable(path)?;
-        let Some(identity) = identity(path) else { continue };
-        if let Some((other, _)) = taken.iter().find(|(_, taken)| *taken == identity) {
-            let path = path.display();
-            return Err(Failure::usage(format_args!(
-                "{path}: {name} would overwrite {other}; name another file"
-            )));
-        }
-        taken.push((name, identity));
-    }
-    Ok(())
-}
-
-/// Where a path leads, links followed; for a file that is not there yet, its folder and name. None for what is no
-/// ordinary file: a device may be given twice.
-fn identity(path: &Path) -> Option<PathBuf> {
-    match std::fs::canonicalize(path) {
-        Ok(place) => place.is_file().then_some(place),
-        Err(_) => Some(std::fs::canonicalize(folder_of(path)).ok()?.join(path.file_name()?)),
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn check_writable(path: &Path) -> Result<(), Failure> {
-    let refuse =
-        |what: &dyn std::fmt::Display| Err(Failure::usage(format_args!("{}: {what}", path.display())));
-    if !folder_of(path).is_dir() {
-        return refuse(&"its folder does not exist; make the folder first");
-    }
-    if path.is_dir() {
-        return refuse(&"is a folder; name a file");
-    }
-    if path.as_os_str() == STANDARD_OUTPUT {
-        return refuse(&"only --json goes to standard output; name a file");
-    }
-    if !path.exists() {
-        return Ok(());
-    }
-    match OpenOptions::new().write(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) => refuse(&format_args!("cannot be written: {error}; choose another place")),
-    }
+    let inputs =
+        [("the capture", options.capture.as_deref()), ("the configuration", options.config.as_deref())];
+    let json = options.json.as_deref().filter(|path| !outputs::is_standard(path));
+    let written =
+        [("--out", options.out.as_deref()), ("--json", json), ("--histogram", options.histogram.as_deref())];
+    outputs::check(&inputs, &written)
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, Table};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
@@ -16,14 +15,12 @@ use pipeline::stats::Named;
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
+use crate::outputs::{cannot_write, is_standard, screen, write_json};
 
 use super::drops::SaDrops;
 use super::lineup::CoreSummary;
 use super::options::{Direction, DriverName, Options, Rate};
 use super::run::{Outcome, Runner};
-
-/// Columns of a terminal that the table keeps to.
-const SCREEN: u16 = 100;
 
 /// Pairs of SA and reason that the screen shows.
 const DROP_ROWS: usize = 6;
@@ -164,22 +161,12 @@ impl Report {
             write_histogram(path, &outcome.latency, outcome.seconds)?;
         }
         match &options.json {
-            Some(path) if path.as_os_str() == "-" => self.write_json(std::io::stdout().lock(), path),
             Some(path) => {
-                let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
-                self.write_json(BufWriter::new(file), path)?;
-                self.print(outcome)
+                write_json(self, path)?;
+                if is_standard(path) { Ok(()) } else { self.print(outcome) }
             }
             None => self.print(outcome),
         }
-    }
-
-    fn write_json(&self, mut to: impl std::io::Write, path: &Path) -> Result<(), Failure> {
-        let written = serde_json::to_writer(&mut to, self).map_err(std::io::Error::from);
-        written
-            .and_then(|()| writeln!(to))
-            .and_then(|()| to.flush())
-            .map_err(|error| cannot_write(path, &error))
     }
 
     /// One screen.
@@ -350,13 +337,6 @@ fn residences(outcome: &Outcome) -> BTreeMap<&'static str, Latency> {
     measured.map(|(name, histogram)| (*name, Latency::of(histogram))).collect()
 }
 
-fn screen() -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(SCREEN);
-    table
-}
-
 impl Turns {
     fn of(turns: &CoreCounters) -> Self {
         Self { busy: turns.busy, idle: turns.idle, stalled: turns.stalled }
@@ -413,10 +393,6 @@ impl Stage {
 
 fn per_second(count: f64, seconds: f64) -> f64 {
     if seconds > 0.0 { count / seconds } else { 0.0 }
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::usage(format_args!("{}: cannot be written: {error}; choose another place", path.display()))
 }
 
 /// HdrHistogram's interval log with one interval, in nanoseconds.

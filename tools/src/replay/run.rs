@@ -1,13 +1,12 @@
 //! Runs passes over a capture on the cores: one that is verified and written, and as many timed ones as asked.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use ipsec_esp::counters::Counters;
 use ipsec_esp::drop_reason::DropReason;
 use ipsec_esp::header::link::Link;
@@ -20,6 +19,7 @@ use pipeline::{Clock, Ledger, Pool, PoolConfig, Reason as _};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::program::progress_bar;
 
 use super::drops::{SaDrops, by_sa};
 use super::lineup::{Apart, Complete, CoreSummary, FEWEST_APART, Feed, Front, Layout, Lineup};
@@ -428,14 +428,7 @@ impl<'a> Runner<'a> {
             (None, Some(seconds)) => (seconds * 1000.0) as u64,
             (None, None) => 0,
         };
-        if !std::io::stderr().is_terminal() {
-            return ProgressBar::hidden();
-        }
-        let bar = ProgressBar::new(length);
-        if let Ok(style) = ProgressStyle::with_template("{elapsed} {wide_bar} {percent}% left {eta} {msg}") {
-            bar.set_style(style);
-        }
-        bar
+        progress_bar(length)
     }
 
     fn show(&self, bar: &ProgressBar, start: Instant, left: u64) {

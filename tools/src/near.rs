@@ -8,7 +8,7 @@ const COMPARED: usize = 64;
 
 /// The nearest names with commas between them: those that hold the word whole, then by the letters that differ; ties
 /// in the order given.
-pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let start: String = word.chars().take(COMPARED).collect();
     let rank = |name: &str| (!name.contains(word), strsim::levenshtein(&start, name));
     let mut near: Vec<_> = names.into_iter().map(|name| (rank(name), name)).collect();

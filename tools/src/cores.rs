@@ -1,0 +1,57 @@
+//! Which processors a run uses, as `--cores` lists them.
+
+use pipeline::lcore::LcoreId;
+
+use crate::failure::{Failure, warn};
+
+/// Checks that a list names each processor once, and not more than `most`.
+///
+/// # Errors
+/// What is wrong with the list.
+pub(crate) fn check(cores: &[usize], most: usize) -> Result<(), Failure> {
+    let twice = |(at, core): &(usize, &usize)| cores.iter().take(*at).any(|other| other == *core);
+    if let Some((_, core)) = cores.iter().enumerate().find(twice) {
+        return Err(Failure::usage(format_args!("--cores lists {core} twice; list each processor once")));
+    }
+    if cores.len() > most {
+        return Err(Failure::usage(format_args!(
+            "--cores lists {} processors; list {most} at most",
+            cores.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Where each core is to be pinned; `None` where the scheduler decides. A single core is this thread, pinned at once.
+///
+/// # Errors
+/// A processor that is not there, unless more are asked for than there are.
+pub(crate) fn choose(wanted: &[usize]) -> Result<Vec<Option<LcoreId>>, Failure> {
+    let available = LcoreId::available();
+    if wanted.is_empty() {
+        // Where pinning is not allowed, nobody asked for it.
+        return Ok(vec![available.first().copied().filter(|core| core.pin_current_thread())]);
+    }
+    let mut cores = Vec::new();
+    for &number in wanted {
+        let core = Some(LcoreId(number)).filter(|core| available.contains(core));
+        match core {
+            Some(core) => cores.push(Some(core)),
+            None if wanted.len() > available.len() => {
+                warn(format_args!("note: there is no processor {number} here; its core runs unpinned"));
+                cores.push(None);
+            }
+            None => return Err(no_such_core(number, &available)),
+        }
+    }
+    match cores.as_slice() {
+        [Some(core)] if !core.pin_current_thread() => Err(no_such_core(core.0, &available)),
+        _ => Ok(cores),
+    }
+}
+
+fn no_such_core(wanted: usize, available: &[LcoreId]) -> Failure {
+    let list: Vec<_> = available.iter().map(|core| core.0.to_string()).collect();
+    let list = list.join(", ");
+    Failure::machine(format_args!("--cores {wanted}: no such processor here; use one of {list}"))
+}

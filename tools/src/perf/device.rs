@@ -1,0 +1,100 @@
+//! A driver under test, alone behind a registry and a dispatcher, so that nothing else has a share in what is measured.
+
+use crypto_pmd::device::{Driver, OpenError};
+use crypto_pmd::drivers::{Null, Software};
+use crypto_pmd::job::JobBurst;
+use crypto_pmd::{
+    Capabilities, Dispatcher, Job, Placement, QueuePairConfig, Registry, SessionId, SessionParams,
+};
+
+use crate::failure::Failure;
+
+use super::rounds::{Patience, Stuck};
+
+/// Drivers that are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Built {
+    Null,
+    Software,
+}
+
+impl Built {
+    /// All of them, those first that do less.
+    pub(super) const ALL: [Self; 2] = [Self::Null, Self::Software];
+
+    /// Name on the command line and in reports.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Software => "software",
+        }
+    }
+
+    /// Its instruction-set level.
+    pub(super) fn level(self) -> &'static str {
+        match self {
+            Self::Null => "none",
+            Self::Software => "portable",
+        }
+    }
+
+    pub(super) fn capabilities(self) -> Capabilities {
+        match self {
+            Self::Null => Null::new().capabilities().clone(),
+            Self::Software => Software::new().capabilities().clone(),
+        }
+    }
+
+    pub(super) fn device(self) -> Result<Device, Failure> {
+        match self {
+            Self::Null => Device::over(Null::new()),
+            Self::Software => Device::over(Software::new()),
+        }
+    }
+}
+
+/// The driver with its registry and its one queue pair.
+#[derive(Debug)]
+pub(super) struct Device {
+    registry: Registry,
+    pub(super) dispatcher: Dispatcher,
+}
+
+impl Device {
+    pub(super) fn over(driver: impl Driver + 'static) -> Result<Self, Failure> {
+        let registry = Registry::new();
+        registry.attach(driver).map_err(Failure::usage)?;
+        let dispatcher = registry.dispatcher(&QueuePairConfig::default()).map_err(Failure::usage)?;
+        Ok(Self { registry, dispatcher })
+    }
+
+    pub(super) fn open(&self, params: SessionParams) -> Result<SessionId, OpenError> {
+        self.registry.open(params, Placement::Any)
+    }
+
+    /// Has all jobs done in bursts and gives them back by their cookies.
+    pub(super) fn process(&mut self, jobs: Vec<Job>, burst: usize) -> Result<Vec<Job>, Stuck> {
+        let total = jobs.len();
+        let mut source = jobs.into_iter().peekable();
+        let (mut waiting, mut done, mut all) = (JobBurst::new(), JobBurst::new(), Vec::new());
+        let mut patience = Patience::new();
+        while all.len() < total {
+            if waiting.is_empty() {
+                source.by_ref().take(burst).for_each(|job| waiting.push_with(|| job));
+            }
+            let taken = self.dispatcher.submit(&mut waiting);
+            let finished = self.dispatcher.poll(&mut done);
+            all.extend(done.drain());
+            patience.look(taken + finished)?;
+        }
+        all.sort_by_key(Job::cookie);
+        Ok(all)
+    }
+}
+
+/// A driver that does not finish.
+pub(super) fn stuck(driver: &str) -> Failure {
+    Failure::bad_result(format_args!(
+        "driver {driver} takes and finishes no job any more; jobs are lost in it"
+    ))
+}

@@ -1,0 +1,310 @@
+//! Options of `crypto-perf`. What a later version brings is known by name and refused by name.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use crypto_pmd::Operation;
+use pipeline::MAX_BURST;
+use pipeline::port::Sizes;
+
+use crate::failure::Failure;
+use crate::values::{known, parse_seconds};
+use crate::{cores, outputs};
+
+/// Longest cipher range, in bytes: what a buffer holds with header, IV and tag around it, in whole blocks.
+const MAX_SIZE: u32 = 63 << 10;
+
+/// Most buffers of a pool, and most sessions.
+const MAX_POOL: i64 = 1 << 20;
+
+/// Measure a crypto driver by itself: bursts of jobs through a dispatcher's submit and poll, on one pinned core.
+///
+/// What is timed: for each burst one submit of jobs that are ready and one poll, more of either only where the driver
+/// does not take or finish everything at once, and putting the finished jobs back. Building jobs and packets, restoring
+/// what was decrypted, and looking at results are not timed. The clock is read about every 100 microseconds, and around
+/// every round over the pool where packets must be put back. "--test cycles" also says what the same loop costs without
+/// submit and poll.
+///
+/// Packets have the layout of ESP: SPI and sequence number, IV, payload, tag. They lie in a pool of which the whole is
+/// worked through in turn. Encryption works in place on its own output; before every round of decryption the sealed
+/// packets are put back.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "crypto-perf", version, after_help = EXAMPLES)]
+pub struct Options {
+    /// What to find out.
+    #[arg(long, value_enum, default_value_t = Test::Throughput)]
+    pub test: Test,
+    /// Crypto drivers, as in "null,software"; "null" computes nothing.
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "software")]
+    pub driver: Vec<DriverName>,
+    /// Instruction-set level of the drivers.
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<String>,
+    /// Suites of ESP, as in "aes128-sha1,aes128gcm16", or "all"; without it and --algorithm, these two.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "algorithm")]
+    pub suite: Vec<String>,
+    /// Single algorithms instead of a suite, by the names that DPDK has for them, with the bits of the key where there
+    /// are several lengths, as in "aes-128-cbc,sha1-hmac"; or "all".
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub algorithm: Vec<String>,
+    /// What to do with them; without it, everything that goes: encrypt and decrypt, or generate and verify.
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',')]
+    pub operation: Vec<OperationName>,
+    /// Bytes to encrypt (or to authenticate, where nothing is encrypted), as in "64,1408", whole blocks of the cipher; or
+    /// "imix", the mix of 40, 576 and 1500 with its packets padded to blocks as ESP does it.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "64,1408", value_parser = parse_size)]
+    pub size: Vec<Size>,
+    /// Jobs of one submit, as in "1,32".
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "32",
+          value_parser = clap::value_parser!(u8).range(1..=MAX_BURST as i64))]
+    pub burst: Vec<u8>,
+    /// Sessions, each with its own keys, spread evenly over the packets in random order.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_POOL))]
+    pub sessions: u32,
+    /// Packets in memory, worked through in turn; as many whole bursts as fit into the number are used.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX_POOL))]
+    pub pool: u32,
+    /// Length of a row's measurement, in nine slices; "--test verify" does every packet once instead.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    pub seconds: f64,
+    /// Processor to run on; without it, the first that this process may use.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub cores: Vec<usize>,
+    /// Write the report as JSON; "-" for standard output instead of the table.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Lines of at most 80 columns, so that no terminal breaks a command.
+const EXAMPLES: &str = "\
+Examples:
+  crypto-perf                   two suites, both ways, at 64 and 1408 bytes
+  crypto-perf --suite aes128-sha1 --operation encrypt --size 64 --burst 1,32
+  crypto-perf --algorithm aes-128-cbc,sha1-hmac --size imix --seconds 2
+  crypto-perf --test cycles --driver null --sessions 1000    the framework alone
+  crypto-perf --test verify --suite all    every suite against its reference
+  crypto-perf --test verify --algorithm all --json -         for scripts
+
+Exit codes:
+  0  done
+  1  a result is wrong, or a job came back undone
+  2  bad usage
+  3  the machine lacks what was asked for";
+
+/// What to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Test {
+    /// Operations and bits a second.
+    Throughput,
+    /// How long an operation takes (not implemented yet).
+    Latency,
+    /// Whether results are right.
+    Verify,
+    /// TSC cycles of an operation and of a byte, and of the loop around them.
+    Cycles,
+}
+
+impl Test {
+    /// Name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+            Self::Verify => "verify",
+            Self::Cycles => "cycles",
+        }
+    }
+}
+
+/// Drivers by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DriverName {
+    /// Computes nothing: what everything else costs.
+    Null,
+    /// RustCrypto, one packet at a time.
+    Software,
+    /// Many packets side by side (not implemented yet).
+    Multibuffer,
+    /// The emulated card (not implemented yet).
+    Nic,
+    /// Several drivers as one (not implemented yet).
+    Scheduler,
+    /// Every driver that is built.
+    All,
+}
+
+/// What is done to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OperationName {
+    /// Encrypt, and make the tag where there is one.
+    Encrypt,
+    /// Check the tag where there is one, and decrypt.
+    Decrypt,
+    /// Make the tag of a keyed hash.
+    Generate,
+    /// Check the tag of a keyed hash.
+    Verify,
+    /// Make an unkeyed digest.
+    Digest,
+}
+
+impl OperationName {
+    /// Name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Encrypt => "encrypt",
+            Self::Decrypt => "decrypt",
+            Self::Generate => "generate",
+            Self::Verify => "verify",
+            Self::Digest => "digest",
+        }
+    }
+
+    /// Which way its jobs walk the session's chain.
+    #[must_use]
+    pub fn direction(self) -> Operation {
+        match self {
+            Self::Encrypt | Self::Generate | Self::Digest => Operation::Encrypt,
+            Self::Decrypt | Self::Verify => Operation::Decrypt,
+        }
+    }
+}
+
+/// Sizes of the packets of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// All alike, in bytes.
+    Fixed(u32),
+    /// The mix of the generator port, rounded up to whole blocks.
+    Imix,
+}
+
+impl Size {
+    /// The sizes in the order in which packets have them, over and over, in bytes.
+    #[must_use]
+    pub fn round(self, block: usize) -> Vec<usize> {
+        match self {
+            Self::Fixed(size) => vec![size as usize],
+            Self::Imix => {
+                let sizes = Sizes::Imix.round().into_iter();
+                sizes.map(|size| usize::from(size).next_multiple_of(block)).collect()
+            }
+        }
+    }
+}
+
+impl Options {
+    /// Refuses what is not built yet, and what does not go together.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names the option.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.check_built()?;
+        self.check_pool()?;
+        cores::check(&self.cores, usize::MAX)?;
+        if self.cores.len() > 1 {
+            return Err(Failure::usage("--cores with several processors is not implemented yet; name one"));
+        }
+        let null_alone = self.driver.iter().all(|&driver| driver == DriverName::Null);
+        if self.test == Test::Verify && null_alone {
+            return Err(Failure::usage(
+                "--driver null computes nothing to verify; use --driver software or another test",
+            ));
+        }
+        let json = self.json.as_deref().filter(|path| !outputs::is_standard(path));
+        outputs::check(&[], &[("--json", json)])
+    }
+
+    fn check_built(&self) -> Result<(), Failure> {
+        if self.test == Test::Latency {
+            return Err(Failure::usage(
+                "--test latency is not implemented yet; use throughput, verify or cycles",
+            ));
+        }
+        for driver in &self.driver {
+            match driver {
+                DriverName::Multibuffer => return Err(Failure::not_yet("--driver multibuffer")),
+                DriverName::Nic => return Err(Failure::not_yet("--driver nic")),
+                DriverName::Scheduler => return Err(Failure::not_yet("--driver scheduler")),
+                DriverName::Null | DriverName::Software | DriverName::All => {}
+            }
+        }
+        known(self.level.as_deref(), "--level", "portable", &["avx512", "avx2", "sse"])
+    }
+
+    fn check_pool(&self) -> Result<(), Failure> {
+        if let Some(burst) = self.burst.iter().find(|&&burst| u32::from(burst) > self.pool) {
+            let pool = self.pool;
+            return Err(Failure::usage(format_args!(
+                "--pool {pool} does not hold a burst of {burst}; use --pool {burst} or more"
+            )));
+        }
+        let least = self.burst.iter().map(|&burst| self.pool - self.pool % u32::from(burst)).min();
+        match least {
+            Some(packets) if packets < self.sessions => Err(Failure::usage(format_args!(
+                "--sessions {} needs a packet for each; the whole bursts of --pool {} are {packets} packets, use a larger one",
+                self.sessions, self.pool
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Result<Size, String> {
+    match (text, text.parse::<u32>()) {
+        ("imix", _) => Ok(Size::Imix),
+        (_, Ok(size)) if (1..=MAX_SIZE).contains(&size) => Ok(Size::Fixed(size)),
+        _ => Err(format!("give bytes from 1 to {MAX_SIZE}, or \"imix\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(arguments: &[&str]) -> Result<(), String> {
+        let options = Options::try_parse_from(["crypto-perf"].iter().chain(arguments));
+        options.map_err(|error| error.to_string())?.check().map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name() {
+        for (option, value) in
+            [("--driver", "multibuffer"), ("--driver", "software,nic"), ("--level", "avx512")]
+        {
+            let error = checked(&[option, value]).unwrap_err();
+            assert!(error.contains(option) && error.contains("not implemented yet"), "{error}");
+        }
+        for arguments in [["--test", "latency"], ["--cores", "0,1"]] {
+            assert!(checked(&arguments).unwrap_err().contains("not implemented yet"), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_pool_holds_every_burst_and_a_packet_for_each_session() {
+        assert_eq!(checked(&["--pool", "32", "--burst", "1,32", "--sessions", "32"]), Ok(()));
+        assert!(checked(&["--pool", "31", "--burst", "1,32"]).unwrap_err().contains("--pool 32 or more"));
+        let error = checked(&["--pool", "63", "--burst", "1,32", "--sessions", "33"]).unwrap_err();
+        assert!(error.contains("--sessions 33") && error.contains("are 32 packets"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_the_mix() {
+        for good in ["1", "64,imix,1408", "64512"] {
+            assert_eq!(checked(&["--size", good]), Ok(()), "{good}");
+        }
+        for bad in ["0", "64513", "-1", "1e3", "", "64,", "IMIX"] {
+            assert!(checked(&["--size", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_mix_is_padded_to_blocks_and_a_size_that_was_given_is_not() {
+        let mix = |block| Size::Imix.round(block);
+        assert_eq!(mix(1), [40, 576, 40, 576, 40, 1500, 40, 576, 40, 576, 40, 40]);
+        assert_eq!(mix(16), [48, 576, 48, 576, 48, 1504, 48, 576, 48, 576, 48, 48]);
+        assert_eq!(Size::Fixed(40).round(16), [40]);
+    }
+}
