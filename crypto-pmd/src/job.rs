@@ -31,9 +31,25 @@ pub enum Status {
     Done,
     /// The tag does not match; nothing was decrypted.
     IntegrityFailed,
-    /// A range or place lies outside the packet, is no multiple of the block, or an AEAD's associated data share
-    /// bytes with its cipher range; the packet is untouched.
+    /// A range or place lies outside the packet, is no multiple of the block, an IV has another length than the algorithm
+    /// takes, or an AEAD's associated data share bytes with its cipher range; the packet is untouched.
     BadRange,
+    /// A step's IV or tag shares bytes with what the step encrypts, or they with each other; the packet is untouched.
+    Overlap,
+    /// A step names another algorithm than the session's transform at its place; the packet is untouched.
+    WrongAlgorithm,
+    /// There is not one step for each transform of the session, or none where its chain is more than a cipher and a keyed
+    /// hash; the packet is untouched.
+    BadSteps,
+    /// A step's own key is none that its algorithm takes; the packet is untouched.
+    BadKey,
+    /// What is to be decompressed is no compressed data, or ends too early or too late; the packet is untouched.
+    BadData,
+    /// The packet is longer than the driver registered, or a decompressed one would be; the packet is untouched.
+    TooLong,
+    /// The result is larger than its buffer, and the pool has no other; the packet is untouched, and the job may be submitted
+    /// again when there is room.
+    NoBuffer,
     /// No such session, or not any more; the packet is untouched.
     UnknownSession,
     /// Could not be done now; the packet is untouched and the job may be submitted again.
@@ -259,6 +275,35 @@ impl Job {
         self.extension.is_some().then_some(&self.extension)
     }
 
+    /// What is rare, if anything, to be changed.
+    #[must_use]
+    pub fn extension_mut(&mut self) -> Option<&mut Extension> {
+        self.extension.is_some().then_some(&mut self.extension)
+    }
+
+    /// Takes out what is rare, and with it the pieces of memory that a completed job worked on.
+    #[must_use]
+    pub fn take_extension(&mut self) -> Option<Extension> {
+        let extension = std::mem::take(&mut self.extension);
+        extension.is_some().then_some(extension)
+    }
+
+    /// Bytes of the input in all: the packet's, or those of the pieces of memory. Compression in place makes them the
+    /// result's.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        match self.extension.pieces_len() {
+            0 => self.source.packet_len(),
+            len => len,
+        }
+    }
+
+    /// Bytes of the result in all, once the job is done: as long as the input, but for compression.
+    #[must_use]
+    pub fn result_len(&self) -> usize {
+        self.destination.as_ref().map_or_else(|| self.input_len(), Mbuf::packet_len)
+    }
+
     /// Place in the order that the submitter keeps; it lies in the packet, which the job owns.
     #[inline(always)]
     #[must_use]
@@ -292,6 +337,11 @@ impl Job {
             extension: self.extension.is_some().then_some(&self.extension),
         };
         (&mut self.source, self.destination.as_mut(), shape)
+    }
+
+    /// Gives the result a packet of its own; a driver's business.
+    pub fn set_destination(&mut self, destination: Mbuf) {
+        self.destination = Some(destination);
     }
 
     /// True when the result goes to the source.

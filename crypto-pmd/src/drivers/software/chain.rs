@@ -33,19 +33,20 @@ impl Chain {
 
     fn of_one(transform: &Transform) -> Result<Self, Unsupported> {
         match transform {
-            Transform::Cipher { algorithm, key } => {
+            Transform::Cipher { algorithm, key, .. } => {
                 let bad = Unsupported::KeyLength { algorithm: algorithm.name(), len: key.len() };
                 let cipher = Cipher::aes(key.bytes()).ok_or(bad)?;
                 Ok(Self::Separate { cipher: Some(cipher), integrity: None })
             }
-            Transform::Integrity { algorithm, key, tag_len } => {
+            Transform::Integrity { algorithm, key, tag_len, .. } => {
                 let bad = Unsupported::KeyLength { algorithm: algorithm.name(), len: key.len() };
                 let integrity = Integrity::new(*algorithm, key.bytes(), *tag_len).ok_or(bad)?;
                 Ok(Self::Separate { cipher: None, integrity: Some(integrity) })
             }
-            Transform::Aead { algorithm, key, salt, tag_len } => {
+            Transform::Aead { algorithm, key, salt, tag_len, .. } => {
                 Self::of_aead(*algorithm, key, salt, *tag_len)
             }
+            _ => Err(Unsupported::Algorithm(transform.algorithm().name())),
         }
     }
 

@@ -31,6 +31,7 @@ impl Integrity {
             IntegrityAlgorithm::HmacSha256 => State::Sha256(Box::new(Hmac::new_from_slice(key).ok()?)),
             IntegrityAlgorithm::HmacSha384 => State::Sha384(Box::new(Hmac::new_from_slice(key).ok()?)),
             IntegrityAlgorithm::HmacSha512 => State::Sha512(Box::new(Hmac::new_from_slice(key).ok()?)),
+            _ => return None,
         };
         Some(Self { state, tag_len })
     }

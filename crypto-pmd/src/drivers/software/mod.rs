@@ -58,12 +58,12 @@ fn capabilities() -> Capabilities {
         let half = full / 2;
         // RFC 2404 cuts SHA-1 to 96 bits, RFC 4868 halves the others; the whole tag serves plain HMAC.
         let cut = if algorithm == IntegrityAlgorithm::HmacSha1 { 12 } else { half };
-        Supported { algorithm, keys: KeyLengths::Range(0, 1024), tags: smallvec![cut, half, full] }
+        Supported::new(algorithm, KeyLengths::Range(0, 1024)).with_tags(&[cut, half, full])
     };
     Capabilities {
         synchronous: true,
         scatter_gather: true,
-        ciphers: vec![Supported { algorithm: CipherAlgorithm::AesCbc, keys: aes_keys(), tags: smallvec![] }],
+        ciphers: vec![Supported::new(CipherAlgorithm::AesCbc, aes_keys())],
         integrity: [
             IntegrityAlgorithm::HmacSha1,
             IntegrityAlgorithm::HmacSha256,
@@ -72,7 +72,7 @@ fn capabilities() -> Capabilities {
         ]
         .map(hmac)
         .to_vec(),
-        aeads: vec![Supported { algorithm: AeadAlgorithm::AesGcm, keys: aes_keys(), tags: smallvec![16] }],
+        aeads: vec![Supported::new(AeadAlgorithm::AesGcm, aes_keys()).with_tags(&[16])],
         ..Capabilities::default()
     }
 }
