@@ -1,8 +1,6 @@
 //! Cipher block chaining, over every block cipher that the software driver has.
 
-use aes::cipher::{
-    Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, InnerIvInit as _, KeyInit,
-};
+use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, InnerIvInit as _, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
 #[cfg(feature = "legacy")]
 use blowfish::Blowfish;

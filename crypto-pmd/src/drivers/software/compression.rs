@@ -1,7 +1,7 @@
 //! Deflate of the software driver (RFC 1951, without a frame), with the memory that it works in.
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use flate2::Status as Progress;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use crate::job::{Operation, Status};
 

@@ -12,7 +12,12 @@ use crate::job::Operation;
 use super::integrity::{Input, settle};
 
 /// Writes or checks a digest; true when written or matching.
-pub(super) fn run(algorithm: DigestAlgorithm, operation: Operation, input: &Input<'_>, tag: &mut [u8]) -> bool {
+pub(super) fn run(
+    algorithm: DigestAlgorithm,
+    operation: Operation,
+    input: &Input<'_>,
+    tag: &mut [u8],
+) -> bool {
     match algorithm {
         #[cfg(feature = "legacy")]
         DigestAlgorithm::Md5 => run_with::<md5::Md5>(operation, input, tag),

@@ -97,7 +97,7 @@ impl Skipjack {
 }
 
 fn by_rule_a(round: u16) -> bool {
-    round / 8 % 2 == 0
+    (round / 8).is_multiple_of(2)
 }
 
 fn f(byte: u8) -> u8 {

@@ -44,7 +44,9 @@ pub(super) fn run(
         return Status::BadSteps;
     }
     let one = |number: usize, packet: &mut [u8]| {
-        let (Some(step), Some(part)) = (steps.get(number), chain.part(number)) else { return Err(Status::BadSteps) };
+        let (Some(step), Some(part)) = (steps.get(number), chain.part(number)) else {
+            return Err(Status::BadSteps);
+        };
         let context = Context {
             step,
             key: extension.step_key(number),
@@ -68,7 +70,12 @@ fn in_turn(
     numbers.try_for_each(|number| one(number, packet))
 }
 
-fn run_one(part: &Part<'_>, context: &Context<'_>, packet: &mut [u8], random: &mut Random) -> Result<(), Status> {
+fn run_one(
+    part: &Part<'_>,
+    context: &Context<'_>,
+    packet: &mut [u8],
+    random: &mut Random,
+) -> Result<(), Status> {
     if context.step.algorithm != part.algorithm() {
         return Err(Status::WrongAlgorithm);
     }

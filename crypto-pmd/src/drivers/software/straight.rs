@@ -32,7 +32,8 @@ fn run_separate(
         return Status::BadRange;
     }
     let cipher_step = |packet: &mut [u8]| cipher.is_none_or(|unit| run_cipher(unit, job, packet).is_some());
-    let integrity_step = |packet: &mut [u8]| integrity.map_or(Some(true), |unit| run_integrity(unit, job, packet));
+    let integrity_step =
+        |packet: &mut [u8]| integrity.map_or(Some(true), |unit| run_integrity(unit, job, packet));
     match job.operation {
         Operation::Encrypt => match cipher_step(packet) && integrity_step(packet) == Some(true) {
             true => Status::Done,
@@ -47,7 +48,12 @@ fn run_separate(
 }
 
 #[inline]
-fn ranges_fit(cipher: Option<&CipherUnit>, integrity: Option<&IntegrityUnit>, job: &Shape<'_>, len: usize) -> bool {
+fn ranges_fit(
+    cipher: Option<&CipherUnit>,
+    integrity: Option<&IntegrityUnit>,
+    job: &Shape<'_>,
+    len: usize,
+) -> bool {
     let within = |(offset, count): (usize, usize)| offset.checked_add(count).is_some_and(|end| end <= len);
     let iv_fits = |rule: &NonceRule| match job.extension.and_then(|extension| extension.iv()) {
         _ if rule.is_none() => true,

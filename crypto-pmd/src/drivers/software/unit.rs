@@ -46,7 +46,8 @@ impl Unit {
     /// A transform's unit; compression has none, since it is a chain by itself.
     pub(super) fn new(transform: &Transform) -> Result<Self, Unsupported> {
         let name = transform.algorithm().name();
-        let bad_key = Unsupported::KeyLength { algorithm: name, len: transform.key().map_or(0, |key| key.len()) };
+        let bad_key =
+            Unsupported::KeyLength { algorithm: name, len: transform.key().map_or(0, |key| key.len()) };
         match transform {
             Transform::Cipher { algorithm, key, salt, .. } => {
                 let nonce = NonceRule::of_cipher(*algorithm, salt)?;
