@@ -81,3 +81,16 @@ pub(crate) fn chained(pool: &Pool, bytes: &[u8], cuts: &[usize]) -> Mbuf {
     segments.for_each(|segment| packet.chain(segment).unwrap());
     packet
 }
+
+/// Rows of `N` columns of a table of vectors; a line that begins with `#` is a remark.
+pub(crate) fn rows<const N: usize>(table: &str) -> Vec<[&str; N]> {
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.split(' ').collect::<Vec<_>>().try_into().expect("a row of another length"))
+        .collect()
+}
+
+/// Bytes of a column; `-` stands for none.
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
+    if digits == "-" { Vec::new() } else { hex::decode(digits).unwrap() }
+}
