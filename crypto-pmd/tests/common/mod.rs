@@ -11,7 +11,7 @@ use crypto_pmd::job::JobBurst;
 use crypto_pmd::*;
 use pipeline::{Mbuf, Pool, PoolConfig};
 
-pub(crate) use suites::{HEADER, HMACS, Suite, esp_tag_len};
+pub(crate) use suites::{HEADER, HMACS, Suite, esp_tag_len, key};
 
 /// One driver, one dispatcher, one pool.
 pub(crate) struct Bench {

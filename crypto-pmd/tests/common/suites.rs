@@ -107,6 +107,11 @@ impl Suite {
             && !self.params.transforms.iter().any(|transform| is_null_hash(transform.algorithm()))
     }
 
+    /// True when an empty cipher range will do: but for XTS, always.
+    pub(crate) fn takes_nothing(&self) -> bool {
+        !self.params.transforms.iter().any(|one| one.algorithm() == CipherAlgorithm::AesXts.into())
+    }
+
     /// True when something is encrypted.
     pub(crate) fn encrypts(&self) -> bool {
         let null = Algorithm::Cipher(CipherAlgorithm::Null);

@@ -105,3 +105,34 @@ fn aead(algorithm: AeadAlgorithm) -> (KeyLengths, SmallVec<[usize; 4]>) {
         AeadAlgorithm::ChaCha20Poly1305 => (just(32), smallvec![16]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_algorithm_is_listed_with_its_flags_and_largest_operand() {
+        let capabilities = capabilities();
+        let listed: Vec<_> = capabilities.entries().map(|entry| entry.algorithm).collect();
+        assert!(listed.iter().copied().eq(Algorithm::all()), "tests are built with the feature `legacy`");
+        for entry in capabilities.entries() {
+            assert_eq!(entry.flags, AlgorithmFlags::new(entry.algorithm.is_legacy(), true));
+            assert_eq!(entry.max_operand_bits, Some(8 * (65_536 + 1024)));
+        }
+    }
+
+    #[test]
+    fn an_algorithm_of_every_family_is_listed_with_its_key_and_tag_lengths() {
+        let capabilities = capabilities();
+        let line = |name| {
+            let entry = capabilities.entry(Algorithm::parse(name).unwrap()).unwrap();
+            (entry.keys.to_string(), entry.tags.to_vec())
+        };
+        assert_eq!(line("aes-xts"), ("256, 512".to_owned(), vec![]));
+        assert_eq!(line("blowfish-cbc"), ("40 to 448".to_owned(), vec![]));
+        assert_eq!(line("aes-cmac"), ("128, 192, 256".to_owned(), vec![12, 16]));
+        assert_eq!(line("sha2-384"), (String::new(), vec![12, 24, 48]));
+        assert_eq!(line("chacha20-poly1305"), ("256".to_owned(), vec![16]));
+        assert_eq!(line("deflate"), (String::new(), vec![]));
+    }
+}
