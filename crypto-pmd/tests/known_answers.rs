@@ -232,3 +232,13 @@ fn every_aead_seals_and_opens_the_published_packets() {
     }
     assert_eq!(seen.len(), AeadAlgorithm::ALL.len());
 }
+
+#[test]
+fn a_session_may_carry_an_iv_which_opening_it_ignores() {
+    let mut bench = Bench::new();
+    let row = rows::<7>(CIPHERS).into_iter().find(|row| row[1] == "camellia-cbc").unwrap();
+    let [case, _, key, _, iv, plain, sealed] = row;
+    let transform = Transform::cipher(CipherAlgorithm::CamelliaCbc, Key::new(&hex(key)));
+    let carrying = transform.with_iv(IvBytes::new(&[0xaa; 16]).unwrap());
+    check_cipher(&mut bench, case, &carrying, &hex(iv), [&hex(plain), &hex(sealed)], Operation::Encrypt);
+}
