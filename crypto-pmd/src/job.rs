@@ -31,9 +31,25 @@ pub enum Status {
     Done,
     /// The tag does not match; nothing was decrypted.
     IntegrityFailed,
-    /// A range or place lies outside the packet, is no multiple of the block, or an AEAD's associated data share
-    /// bytes with its cipher range; the packet is untouched.
+    /// A range or place lies outside the packet, is no multiple of the block, an IV has another length than the algorithm
+    /// takes, or an AEAD's associated data share bytes with its cipher range; the packet is untouched.
     BadRange,
+    /// A step's IV or tag shares bytes with what the step encrypts, or they with each other; the packet is untouched.
+    Overlap,
+    /// A step names another algorithm than the session's transform at its place; the packet is untouched.
+    WrongAlgorithm,
+    /// There is not one step for each transform of the session, or none where its chain is more than a cipher and a keyed
+    /// hash; the packet is untouched.
+    BadSteps,
+    /// A step's own key is none that its algorithm takes; the packet is untouched.
+    BadKey,
+    /// What is to be decompressed is no compressed data, or ends too early or too late; the packet is untouched.
+    BadData,
+    /// The packet is longer than the driver registered, or a decompressed one would be; the packet is untouched.
+    TooLong,
+    /// The result is larger than its buffer, and the pool has no other; the packet is untouched, and the job may be submitted
+    /// again when there is room.
+    NoBuffer,
     /// No such session, or not any more; the packet is untouched.
     UnknownSession,
     /// Could not be done now; the packet is untouched and the job may be submitted again.
@@ -259,6 +275,35 @@ impl Job {
         self.extension.is_some().then_some(&self.extension)
     }
 
+    /// What is rare, if anything, to be changed.
+    #[must_use]
+    pub fn extension_mut(&mut self) -> Option<&mut Extension> {
+        self.extension.is_some().then_some(&mut self.extension)
+    }
+
+    /// Takes out what is rare, and with it the pieces of memory that a completed job worked on.
+    #[must_use]
+    pub fn take_extension(&mut self) -> Option<Extension> {
+        let extension = std::mem::take(&mut self.extension);
+        extension.is_some().then_some(extension)
+    }
+
+    /// Bytes of the input in all: the packet's, or those of the pieces of memory. Compression in place makes them the
+    /// result's.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        match self.extension.pieces_len() {
+            0 => self.source.packet_len(),
+            len => len,
+        }
+    }
+
+    /// Bytes of the result in all, once the job is done: as long as the input, but for compression.
+    #[must_use]
+    pub fn result_len(&self) -> usize {
+        self.destination.as_ref().map_or_else(|| self.input_len(), Mbuf::packet_len)
+    }
+
     /// Place in the order that the submitter keeps; it lies in the packet, which the job owns.
     #[inline(always)]
     #[must_use]
@@ -294,6 +339,11 @@ impl Job {
         (&mut self.source, self.destination.as_mut(), shape)
     }
 
+    /// Gives the result a packet of its own; a driver's business.
+    pub fn set_destination(&mut self, destination: Mbuf) {
+        self.destination = Some(destination);
+    }
+
     /// True when the result goes to the source.
     #[inline(always)]
     #[must_use]
@@ -319,86 +369,4 @@ impl Job {
 }
 
 #[cfg(test)]
-mod tests {
-    use pipeline::{Pool, PoolConfig};
-
-    use super::*;
-    use crate::extension::ExtensionPool;
-
-    fn pool() -> Pool {
-        Pool::new(PoolConfig { buffers: 8, ..PoolConfig::default() }).unwrap()
-    }
-
-    fn job(pool: &Pool, operation: Operation) -> Job {
-        Job::new(pool.alloc_copy(b"source").unwrap(), SessionId::new(3, 4), operation)
-    }
-
-    #[test]
-    fn the_largest_values_come_back_as_they_were_given() {
-        let job = job(&pool(), Operation::Decrypt)
-            .with_cipher(u16::MAX, u32::MAX)
-            .with_integrity(u16::MAX - 1, u32::MAX - 1)
-            .with_iv(u16::MAX - 2)
-            .with_tag(u32::MAX - 2)
-            .with_esn_high(u32::MAX - 3)
-            .with_cookie(u64::MAX - 4);
-        assert_eq!(job.cipher_range(), (0xffff, 0xffff_ffff));
-        assert_eq!(job.integrity_range(), (0xfffe, 0xffff_fffe));
-        assert_eq!((job.iv_offset(), job.tag_offset()), (0xfffd, 0xffff_fffd));
-        assert_eq!((job.esn_high(), job.cookie()), (Some(0xffff_fffc), u64::MAX - 4));
-        assert_eq!((job.operation(), job.session()), (Operation::Decrypt, SessionId::new(3, 4)));
-    }
-
-    #[test]
-    fn a_high_half_of_zero_is_not_the_same_as_none() {
-        let pool = pool();
-        for operation in [Operation::Encrypt, Operation::Decrypt] {
-            assert_eq!(job(&pool, operation).esn_high(), None);
-            let extended = job(&pool, operation).with_esn_high(0);
-            assert_eq!((extended.esn_high(), extended.operation()), (Some(0), operation));
-        }
-    }
-
-    #[test]
-    fn a_new_job_is_pending_in_place_and_without_ranges() {
-        let job = job(&pool(), Operation::Encrypt);
-        assert_eq!((job.status(), job.is_in_place(), job.cookie()), (Status::Pending, true, 0));
-        assert_eq!((job.cipher_range(), job.integrity_range()), ((0, 0), (0, 0)));
-        assert!(job.extension().is_none());
-    }
-
-    #[test]
-    fn the_result_is_in_the_destination_when_there_is_one() {
-        let pool = pool();
-        assert_eq!(job(&pool, Operation::Encrypt).into_packet().data(), b"source");
-        let out_of_place =
-            || job(&pool, Operation::Encrypt).with_destination(pool.alloc_copy(b"result").unwrap());
-        assert!(!out_of_place().is_in_place());
-        assert_eq!(out_of_place().into_packet().data(), b"result");
-        let (source, destination) = out_of_place().into_packets();
-        assert_eq!((source.data(), destination.unwrap().data()), (&b"source"[..], &b"result"[..]));
-        drop(source);
-        assert_eq!(pool.available(), pool.buffers(), "a dropped job gives both buffers back");
-    }
-
-    #[test]
-    fn a_driver_sees_the_shape_that_was_asked_for() {
-        let mut extension = ExtensionPool::new(1).alloc().unwrap();
-        assert!(extension.set_iv(&[9; 12]));
-        let mut job = job(&pool(), Operation::Decrypt)
-            .with_cipher(8, 32)
-            .with_integrity(1, 40)
-            .with_iv(2)
-            .with_tag(41)
-            .with_esn_high(7)
-            .with_extension(extension);
-        let (source, destination, shape) = job.parts_mut();
-        assert_eq!((source.data(), destination.is_none()), (&b"source"[..], true));
-        assert_eq!((shape.cipher, shape.integrity), ((8, 32), (1, 40)));
-        assert_eq!((shape.iv_offset, shape.tag_offset, shape.esn_high), (2, 41, Some(7)));
-        assert_eq!(
-            (shape.operation, shape.extension.unwrap().iv()),
-            (Operation::Decrypt, Some(&[9; 12][..]))
-        );
-    }
-}
+mod tests;

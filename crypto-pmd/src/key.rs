@@ -11,7 +11,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 /// let key = crypto_pmd::Key::new(&[1, 2, 3]);
 /// assert_eq!(format!("{key:?}"), "Key(3 bytes, [redacted])");
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Key(Zeroizing<Vec<u8>>);
 
 impl Key {
@@ -31,6 +31,12 @@ impl Key {
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Length in bits.
+    #[must_use]
+    pub fn bits(&self) -> usize {
+        self.0.len() * 8
     }
 
     /// True for the key of a NULL cipher.

@@ -44,9 +44,12 @@ pub mod job;
 pub mod key;
 pub mod registry;
 pub mod session;
+pub mod step;
 pub mod transform;
 
-pub use algorithm::{AeadAlgorithm, CipherAlgorithm, IntegrityAlgorithm};
+pub use algorithm::{
+    AeadAlgorithm, Algorithm, CipherAlgorithm, CompressionAlgorithm, DigestAlgorithm, IntegrityAlgorithm,
+};
 pub use capability::Capabilities;
 pub use device::{Driver, DriverId, OpenError, QueuePair, QueuePairConfig};
 pub use dispatcher::Dispatcher;
@@ -55,4 +58,5 @@ pub use job::{Job, Operation, Status};
 pub use key::Key;
 pub use registry::{Placement, Registry};
 pub use session::SessionId;
+pub use step::{Iv, Step};
 pub use transform::{SessionParams, Transform};

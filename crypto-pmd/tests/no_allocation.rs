@@ -187,6 +187,77 @@ fn destinations_extensions_and_long_associated_data_take_no_memory() {
 }
 
 #[test]
+fn steps_with_their_own_keys_and_generated_ivs_take_no_memory_whatever_the_algorithm() {
+    let mut bench = Bench::new();
+    let extensions = ExtensionPool::new(BURST);
+    for suite in Suite::alone().into_iter().filter(|suite| suite.iv_len != 0 || suite.tag_len != 8) {
+        let session = bench.open(suite.params.clone());
+        let plain = suite.plain(&[6; 64], 1);
+        let step = suite.step(plain.len()).with_iv(common::HEADER as u32, Iv::Generated);
+        let own = suite.params.transforms[0].key().map(|own| own.bytes().to_vec());
+        let own = own.filter(|own| (1..=extension::MAX_KEY).contains(&own.len()));
+        let job = |bench: &Bench| {
+            let mut extension = extensions.alloc().unwrap();
+            assert!(extension.push_step(step));
+            assert!(own.as_ref().is_none_or(|own| extension.set_step_key(0, own)));
+            Job::new(bench.packet(&plain), session, Operation::Encrypt).with_extension(extension)
+        };
+        let mut bursts = Bursts::default();
+        let (bench, job) = (&mut bench, &job);
+        (0..WARM_UP).for_each(|_| run_burst(bench, &mut bursts, Status::Done, job));
+        let made = calls(|| (0..10).for_each(|_| run_burst(bench, &mut bursts, Status::Done, job)));
+        assert_eq!(made, 0, "{}", step.algorithm);
+        assert!(bench.registry.close(session));
+    }
+}
+
+#[test]
+fn compression_and_lists_take_no_memory() {
+    let mut bench = Bench::new();
+    let extensions = ExtensionPool::new(BURST);
+    let session = bench.open(Transform::compression(CompressionAlgorithm::Deflate));
+    let text = [5; 1500];
+    let there = |bench: &Bench| {
+        Job::new(bench.packet(&text), session, Operation::Encrypt).with_cipher(0, text.len() as u32)
+    };
+    assert_eq!(calls_of_bursts(&mut bench, Status::Done, there), 0);
+    let small = bench.run(there(&bench)).into_packet().data().to_vec();
+    let back = |bench: &Bench| {
+        let job = Job::new(bench.packet(&small), session, Operation::Decrypt);
+        job.with_cipher(0, small.len() as u32).with_destination(bench.packet(&[]))
+    };
+    assert_eq!(calls_of_bursts(&mut bench, Status::Done, back), 0);
+
+    let suite = Suite::gcm(16);
+    let session = bench.open(suite.params.clone());
+    let plain = suite.plain(&[6; 64], 1);
+    // The pieces go round: out of one job and into the next.
+    let (mut jobs, mut done) = (JobBurst::new(), JobBurst::new());
+    let mut pieces = Some((Box::<[u8]>::from(&plain[..20]), Box::<[u8]>::from(&plain[20..])));
+    let mut round = |bench: &mut Bench| {
+        let mut extension = extensions.alloc().unwrap();
+        let (front, back) = pieces.take().unwrap();
+        extension.push_piece(front).unwrap();
+        extension.push_piece(back).unwrap();
+        let tag_at = plain.len() - suite.tag_len;
+        let job = Job::new(bench.packet(&[]), session, Operation::Encrypt)
+            .with_cipher(16, tag_at as u32 - 16)
+            .with_iv(8)
+            .with_tag(tag_at as u32);
+        jobs.push(job.with_extension(extension)).unwrap();
+        bench.dispatcher.submit(&mut jobs);
+        bench.dispatcher.poll(&mut done);
+        let mut job = done.pop().unwrap();
+        assert_eq!(job.status(), Status::Done);
+        let mut extension = job.take_extension().unwrap();
+        let mut taken = extension.take_pieces();
+        pieces = Some((taken.next().unwrap(), taken.next().unwrap()));
+    };
+    round(&mut bench);
+    assert_eq!(calls(|| (0..100).for_each(|_| round(&mut bench))), 0);
+}
+
+#[test]
 fn sessions_that_come_and_go_leave_no_memory_behind() {
     let mut bench = Bench::new();
     let suite = Suite::gcm(16);

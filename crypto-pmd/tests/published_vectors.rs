@@ -6,23 +6,11 @@
 
 mod common;
 
-use common::{Bench, HMACS};
+use common::{Bench, HMACS, hex, rows};
 use crypto_pmd::*;
 
 const HMAC: &str = include_str!("data/hmac.txt");
 const AES_CBC: &str = include_str!("data/aes-cbc.txt");
-
-/// Rows of `N` columns; a line that begins with `#` is a remark.
-fn rows<const N: usize>(table: &str) -> Vec<[&str; N]> {
-    let lines = table.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| line.split(' ').collect::<Vec<_>>().try_into().expect("a row of another length"))
-        .collect()
-}
-
-fn hex(digits: &str) -> Vec<u8> {
-    hex::decode(digits).unwrap()
-}
 
 fn tag_of(bench: &mut Bench, params: Transform, data: &[u8], tag_len: usize) -> Vec<u8> {
     let session = bench.open(params);

@@ -93,6 +93,17 @@ impl Pool {
         Some(unsafe { Mbuf::fresh(free.0.cast(), self.0.0, shared.stride) })
     }
 
+    /// An empty packet from the pool that `packet` is of, or `None` when no buffer is free.
+    #[must_use]
+    pub fn alloc_like(packet: &Mbuf) -> Option<Mbuf> {
+        let pool = packet.pool();
+        // SAFETY: the pool's shared part lives as long as any packet that points to it.
+        let shared = unsafe { pool.as_ref() };
+        let free = shared.take()?;
+        // SAFETY: `take` gave this thread an exclusively owned buffer of this pool.
+        Some(unsafe { Mbuf::fresh(free.0.cast(), pool, shared.stride) })
+    }
+
     /// A packet with a copy of `bytes`, over as many segments as it needs; `None` when buffers run out.
     #[inline(always)]
     #[must_use]
@@ -261,6 +272,17 @@ mod tests {
         let packet = small(4).alloc_copy(b"still here").unwrap();
         assert_eq!(packet.data(), b"still here");
         drop(packet);
+    }
+
+    #[test]
+    fn a_packet_like_another_comes_from_its_pool_while_that_has_one_and_even_when_the_handle_is_gone() {
+        let (pool, other) = (small(2), small(2));
+        let packet = pool.alloc_copy(b"first").unwrap();
+        let like = Pool::alloc_like(&packet).unwrap();
+        assert_eq!((like.packet_len(), pool.available(), other.available()), (0, 0, 2));
+        assert!(Pool::alloc_like(&packet).is_none());
+        drop((like, pool));
+        assert_eq!(Pool::alloc_like(&packet).unwrap().packet_len(), 0);
     }
 
     #[test]

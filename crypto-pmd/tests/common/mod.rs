@@ -2,12 +2,16 @@
 //! segment or many, and the suites of ESP. It computes nothing that a test judges.
 
 // Each test program uses a part of this; and a function that cannot set a test up may panic.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod suites;
 
 use crypto_pmd::drivers::Software;
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::*;
 use pipeline::{Mbuf, Pool, PoolConfig};
+
+pub(crate) use suites::{HEADER, HMACS, Suite, esp_tag_len, key};
 
 /// One driver, one dispatcher, one pool.
 pub(crate) struct Bench {
@@ -78,91 +82,15 @@ pub(crate) fn chained(pool: &Pool, bytes: &[u8], cuts: &[usize]) -> Mbuf {
     packet
 }
 
-pub(crate) const HMACS: [IntegrityAlgorithm; 4] = [
-    IntegrityAlgorithm::HmacSha1,
-    IntegrityAlgorithm::HmacSha256,
-    IntegrityAlgorithm::HmacSha384,
-    IntegrityAlgorithm::HmacSha512,
-];
-
-/// Length of the tag that ESP uses (RFC 2404, RFC 4868), in bytes.
-pub(crate) fn esp_tag_len(algorithm: IntegrityAlgorithm) -> usize {
-    match algorithm {
-        IntegrityAlgorithm::HmacSha1 => 12,
-        other => other.digest_len() / 2,
-    }
+/// Rows of `N` columns of a table of vectors; a line that begins with `#` is a remark.
+pub(crate) fn rows<const N: usize>(table: &str) -> Vec<[&str; N]> {
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.split(' ').collect::<Vec<_>>().try_into().expect("a row of another length"))
+        .collect()
 }
 
-/// A suite of ESP, with what it puts around the ciphertext; lengths in bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Suite {
-    pub(crate) params: SessionParams,
-    pub(crate) aead: bool,
-    pub(crate) iv_len: usize,
-    pub(crate) tag_len: usize,
-}
-
-/// SPI and sequence number.
-pub(crate) const HEADER: usize = 8;
-
-impl Suite {
-    /// Every AES-CBC key length with every HMAC, then AES-GCM with every key length.
-    pub(crate) fn all() -> Vec<Self> {
-        let mut suites = Vec::new();
-        for key_len in [16, 24, 32] {
-            suites.extend(HMACS.map(|hmac| Self::cbc(key_len, hmac)));
-            suites.push(Self::gcm(key_len));
-        }
-        suites
-    }
-
-    pub(crate) fn cbc(key_len: usize, hmac: IntegrityAlgorithm) -> Self {
-        let (key, tag_len) = (key(key_len, 3), esp_tag_len(hmac));
-        let integrity_key = self::key(hmac.digest_len(), 5);
-        let params = SessionParams::from_iter([
-            Transform::cipher(CipherAlgorithm::AesCbc, key),
-            Transform::integrity(hmac, integrity_key, tag_len),
-        ]);
-        Self { params, aead: false, iv_len: 16, tag_len }
-    }
-
-    pub(crate) fn gcm(key_len: usize) -> Self {
-        let params = Transform::aead(AeadAlgorithm::AesGcm, key(key_len, 7), key(4, 11), 16).into();
-        Self { params, aead: true, iv_len: 8, tag_len: 16 }
-    }
-
-    /// A packet with header, IV, `payload` and room for the tag, the bytes of the rest made from `seed`.
-    pub(crate) fn plain(&self, payload: &[u8], seed: u8) -> Vec<u8> {
-        let mut bytes: Vec<u8> = (0..HEADER + self.iv_len).map(|n| seed.wrapping_add(n as u8)).collect();
-        bytes.extend_from_slice(payload);
-        bytes.extend(std::iter::repeat_n(0xee, self.tag_len));
-        bytes
-    }
-
-    /// The job over a packet of that layout.
-    pub(crate) fn job(
-        &self,
-        packet: Mbuf,
-        session: SessionId,
-        operation: Operation,
-        esn: Option<u32>,
-    ) -> Job {
-        let len = packet.packet_len();
-        let (cipher_at, tag_at) = (HEADER + self.iv_len, len - self.tag_len);
-        let covered = if self.aead { HEADER } else { tag_at };
-        let job = Job::new(packet, session, operation)
-            .with_cipher(cipher_at as u16, (tag_at - cipher_at) as u32)
-            .with_integrity(0, covered as u32)
-            .with_iv(HEADER as u16)
-            .with_tag(tag_at as u32);
-        match esn {
-            Some(high) => job.with_esn_high(high),
-            None => job,
-        }
-    }
-}
-
-fn key(len: usize, step: u8) -> Key {
-    let bytes: Vec<u8> = (0..len).map(|n| (n as u8).wrapping_mul(step).wrapping_add(step)).collect();
-    Key::new(&bytes)
+/// Bytes of a column; `-` stands for none.
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
+    if digits == "-" { Vec::new() } else { hex::decode(digits).unwrap() }
 }

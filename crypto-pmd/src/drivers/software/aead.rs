@@ -1,35 +1,62 @@
-//! AES-GCM of the software driver.
+//! Every AEAD of the software driver, behind one type.
 
 use aes::Aes192;
-use aes_gcm::aead::consts::U12;
-use aes_gcm::aead::{AeadInOut, KeyInit as _};
+use aes_gcm::aead::consts::{U8, U12, U16};
+use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm};
+use chacha20poly1305::ChaCha20Poly1305;
 
-use crate::job::Operation;
+use crate::algorithm::AeadAlgorithm;
+use crate::job::{Operation, Status};
 
-/// A key schedule with its hash key.
-///
-/// Boxed: a variant that is smaller than its enum would be copied to the heap with whatever the stack held behind
-/// it, which may be a key, and dropping the variant would not wipe that.
-pub(super) enum Aead {
-    Aes128(Box<Aes128Gcm>),
-    Aes192(Box<AesGcm<Aes192, U12>>),
-    Aes256(Box<Aes256Gcm>),
+use super::aes_key::AesKey;
+use super::ccm;
+use super::place::{Heap, Place};
+
+type Gcm<A, T> = AesGcm<A, U12, T>;
+
+/// An AEAD with its key.
+pub(super) enum Aead<P: Place = Heap> {
+    Gcm128(P::Of<Aes128Gcm>),
+    Gcm192(P::Of<Gcm<Aes192, U16>>),
+    Gcm256(P::Of<Aes256Gcm>),
+    Gcm128Tag12(P::Of<Gcm<aes::Aes128, U12>>),
+    Gcm192Tag12(P::Of<Gcm<Aes192, U12>>),
+    Gcm256Tag12(P::Of<Gcm<aes::Aes256, U12>>),
+    Gcm128Tag8(P::Of<Gcm<aes::Aes128, U8>>),
+    Gcm192Tag8(P::Of<Gcm<Aes192, U8>>),
+    Gcm256Tag8(P::Of<Gcm<aes::Aes256, U8>>),
+    Ccm(AesKey<P>),
+    ChaCha20Poly1305(P::Of<ChaCha20Poly1305>),
 }
 
-impl Aead {
-    /// `None` for a key of another length than 16, 24 or 32 bytes.
-    pub(super) fn aes_gcm(key: &[u8]) -> Option<Self> {
-        match key.len() {
-            16 => Aes128Gcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes128),
-            24 => AesGcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes192),
-            32 => Aes256Gcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes256),
+impl<P: Place> Aead<P> {
+    /// `None` for a key or tag that the AEAD does not take.
+    pub(super) fn new(algorithm: AeadAlgorithm, key: &[u8], tag_len: usize) -> Option<Self> {
+        match algorithm {
+            AeadAlgorithm::AesGcm => Self::gcm(key, tag_len),
+            AeadAlgorithm::AesCcm => AesKey::new(key).map(Self::Ccm),
+            AeadAlgorithm::ChaCha20Poly1305 => put::<P, _>(key).map(Self::ChaCha20Poly1305),
+        }
+    }
+
+    fn gcm(key: &[u8], tag_len: usize) -> Option<Self> {
+        match (key.len(), tag_len) {
+            (16, 16) => put::<P, _>(key).map(Self::Gcm128),
+            (24, 16) => put::<P, _>(key).map(Self::Gcm192),
+            (32, 16) => put::<P, _>(key).map(Self::Gcm256),
+            (16, 12) => put::<P, _>(key).map(Self::Gcm128Tag12),
+            (24, 12) => put::<P, _>(key).map(Self::Gcm192Tag12),
+            (32, 12) => put::<P, _>(key).map(Self::Gcm256Tag12),
+            (16, 8) => put::<P, _>(key).map(Self::Gcm128Tag8),
+            (24, 8) => put::<P, _>(key).map(Self::Gcm192Tag8),
+            (32, 8) => put::<P, _>(key).map(Self::Gcm256Tag8),
             _ => None,
         }
     }
 
-    /// Works on `data` in place and writes or checks the 16 bytes of `tag`; false when the tag does not match
-    /// (`data` is untouched then) or a length is wrong.
+    /// Works on `data` in place and writes or checks `tag`; nothing is changed unless the status is done.
+    #[inline]
     pub(super) fn run(
         &self,
         operation: Operation,
@@ -37,40 +64,52 @@ impl Aead {
         aad: &[u8],
         data: &mut [u8],
         tag: &mut [u8],
-    ) -> bool {
+    ) -> Status {
         match self {
-            Self::Aes128(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
-            Self::Aes192(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
-            Self::Aes256(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm128(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm192(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm256(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm128Tag12(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm192Tag12(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm256Tag12(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm128Tag8(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm192Tag8(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::Gcm256Tag8(gcm) => run_with(&**gcm, operation, nonce, aad, data, tag),
+            Self::ChaCha20Poly1305(aead) => run_with(&**aead, operation, nonce, aad, data, tag),
+            Self::Ccm(aes) => ccm::run(aes, operation, nonce, aad, data, tag),
         }
     }
 }
 
+fn put<P: Place, A: KeyInit + 'static>(key: &[u8]) -> Option<P::Of<A>> {
+    A::new_from_slice(key).ok().map(P::put)
+}
+
 fn run_with<A: AeadInOut>(
-    gcm: &A,
+    aead: &A,
     operation: Operation,
     nonce: &[u8],
     aad: &[u8],
     data: &mut [u8],
     tag: &mut [u8],
-) -> bool {
-    let Ok(nonce) = nonce.try_into() else { return false };
+) -> Status {
+    let Ok(nonce) = nonce.try_into() else { return Status::BadRange };
     match operation {
-        Operation::Encrypt => match gcm.encrypt_inout_detached(nonce, aad, data.into()) {
+        Operation::Encrypt => match aead.encrypt_inout_detached(nonce, aad, data.into()) {
             Ok(made) if made.len() == tag.len() => {
                 tag.copy_from_slice(&made);
-                true
+                Status::Done
             }
-            _ => false,
+            _ => Status::BadRange,
         },
         Operation::Decrypt => match (&*tag).try_into() {
-            Ok(tag) => gcm.decrypt_inout_detached(nonce, aad, data.into(), tag).is_ok(),
-            Err(_) => false,
+            Ok(tag) if aead.decrypt_inout_detached(nonce, aad, data.into(), tag).is_ok() => Status::Done,
+            _ => Status::IntegrityFailed,
         },
     }
 }
 
-impl std::fmt::Debug for Aead {
+impl<P: Place> std::fmt::Debug for Aead<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Aead([redacted])")
     }

@@ -1,56 +1,59 @@
-//! AES-CBC of the software driver.
+//! Every cipher of the software driver, behind one type.
 
-use aes::cipher::consts::U16;
-use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, InnerIvInit as _, KeyInit as _};
-use aes::{Aes128, Aes192, Aes256};
-use cbc::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, BlockSizeUser};
+use zeroize::Zeroizing;
 
+use crate::algorithm::CipherAlgorithm;
 use crate::job::Operation;
 
-/// A key schedule, both ways.
-///
-/// Boxed: a variant that is smaller than its enum would be copied to the heap with whatever the stack held behind
-/// it, which may be a key, and dropping the variant would not wipe that.
-#[derive(Debug)]
-pub(super) enum Cipher {
-    Aes128(Box<Aes128>),
-    Aes192(Box<Aes192>),
-    Aes256(Box<Aes256>),
+use super::aes_key::AesKey;
+use super::cbc::Cbc;
+use super::place::{Heap, Place};
+use super::stream;
+use super::xts::Xts;
+
+/// A cipher with its key.
+pub(super) enum Cipher<P: Place = Heap> {
+    Null,
+    Cbc(Cbc<P>),
+    Ctr(AesKey<P>),
+    Xts(Xts<P>),
+    ChaCha20(P::Of<Zeroizing<[u8; 32]>>),
+    #[cfg(feature = "legacy")]
+    Arc4(P::Of<stream::Arc4Key>),
 }
 
-impl Cipher {
-    /// `None` for a key of another length than 16, 24 or 32 bytes.
-    pub(super) fn aes(key: &[u8]) -> Option<Self> {
-        match key.len() {
-            16 => Aes128::new_from_slice(key).ok().map(Box::new).map(Self::Aes128),
-            24 => Aes192::new_from_slice(key).ok().map(Box::new).map(Self::Aes192),
-            32 => Aes256::new_from_slice(key).ok().map(Box::new).map(Self::Aes256),
-            _ => None,
+impl<P: Place> Cipher<P> {
+    /// `None` for a key that the cipher does not take, or a cipher that was not built.
+    pub(super) fn new(algorithm: CipherAlgorithm, key: &[u8]) -> Option<Self> {
+        match algorithm {
+            CipherAlgorithm::Null => key.is_empty().then_some(Self::Null),
+            CipherAlgorithm::AesCtr => AesKey::new(key).map(Self::Ctr),
+            CipherAlgorithm::AesXts => Xts::new(key).map(Self::Xts),
+            CipherAlgorithm::ChaCha20 => Some(Self::ChaCha20(P::put(Zeroizing::new(key.try_into().ok()?)))),
+            #[cfg(feature = "legacy")]
+            CipherAlgorithm::Arc4 => stream::Arc4Key::new(key).map(P::put).map(Self::Arc4),
+            _ => Cbc::new(algorithm, key).map(Self::Cbc),
         }
     }
 
-    /// Works on `data` in place; false (and no change) unless its length is a multiple of 16 and the IV's is 16.
-    pub(super) fn cbc(&self, operation: Operation, iv: &[u8], data: &mut [u8]) -> bool {
+    /// Works on `data` in place; false (and no change) when the IV's or the data's length does not fit the cipher, or its
+    /// block counter would wrap.
+    #[inline]
+    pub(super) fn run(&self, operation: Operation, iv: &[u8], data: &mut [u8]) -> bool {
         match self {
-            Self::Aes128(aes) => cbc_with(&**aes, operation, iv, data),
-            Self::Aes192(aes) => cbc_with(&**aes, operation, iv, data),
-            Self::Aes256(aes) => cbc_with(&**aes, operation, iv, data),
+            Self::Cbc(cbc) => cbc.run(operation, iv, data),
+            Self::Ctr(aes) => aes.ctr(iv, data),
+            Self::Xts(xts) => xts.run(operation, iv, data),
+            Self::ChaCha20(key) => stream::chacha20(key, iv, data),
+            #[cfg(feature = "legacy")]
+            Self::Arc4(key) => key.run(data),
+            Self::Null => true,
         }
     }
 }
 
-fn cbc_with<A>(aes: &A, operation: Operation, iv: &[u8], data: &mut [u8]) -> bool
-where
-    A: BlockSizeUser<BlockSize = U16> + BlockCipherEncrypt + BlockCipherDecrypt,
-{
-    let Ok(iv) = <&Array<u8, U16>>::try_from(iv) else { return false };
-    let (blocks, rest) = Array::<u8, U16>::slice_as_chunks_mut(data);
-    if !rest.is_empty() {
-        return false;
+impl<P: Place> std::fmt::Debug for Cipher<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cipher([redacted])")
     }
-    match operation {
-        Operation::Encrypt => cbc::Encryptor::inner_iv_init(aes, iv).encrypt_blocks(blocks),
-        Operation::Decrypt => cbc::Decryptor::inner_iv_init(aes, iv).decrypt_blocks(blocks),
-    }
-    true
 }

@@ -2,24 +2,45 @@
 //! checked against, and the fallback when a card is full.
 //!
 //! Packets of one segment are worked on in place. A chained packet is gathered into a scratch buffer of the
-//! queue pair and scattered back when its job has succeeded, so a job that fails leaves its packet untouched.
+//! queue pair and scattered back when its job has succeeded, so a job that fails leaves its packet untouched. So are lists of
+//! memory, and every packet whose job has steps. One file holds each family of algorithms; `capabilities` lists them all.
+//! Broken ones are built only with the cargo feature `legacy`.
 
 mod aead;
+mod aes_key;
+mod capabilities;
+mod cbc;
+mod ccm;
 mod chain;
 mod cipher;
+mod compression;
+mod delivery;
+mod digest;
+mod gmac;
 mod integrity;
+#[cfg(feature = "legacy")]
+mod kpdk;
+mod nonce;
+mod place;
 mod queue;
+mod random;
+#[cfg(feature = "legacy")]
+mod skipjack;
+mod steps;
+mod straight;
+mod stream;
+mod unit;
+mod xcbc;
+mod xts;
 
-use smallvec::smallvec;
-
-use crate::algorithm::{AeadAlgorithm, CipherAlgorithm, IntegrityAlgorithm};
-use crate::capability::{Capabilities, KeyLengths, Supported};
+use crate::capability::Capabilities;
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
 use crate::drivers::sessions::Sessions;
 use crate::key::wipe_stack;
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
+use capabilities::capabilities;
 use chain::Chain;
 use queue::Queue;
 
@@ -48,32 +69,6 @@ impl Software {
     #[must_use]
     pub fn with_unit(unit: u16) -> Self {
         Self { name: format!("software{unit}"), capabilities: capabilities(), sessions: Sessions::new() }
-    }
-}
-
-fn capabilities() -> Capabilities {
-    let aes_keys = || KeyLengths::OneOf(smallvec![16, 24, 32]);
-    let hmac = |algorithm: IntegrityAlgorithm| {
-        let full = algorithm.digest_len();
-        let half = full / 2;
-        // RFC 2404 cuts SHA-1 to 96 bits, RFC 4868 halves the others; the whole tag serves plain HMAC.
-        let cut = if algorithm == IntegrityAlgorithm::HmacSha1 { 12 } else { half };
-        Supported { algorithm, keys: KeyLengths::Range(0, 1024), tags: smallvec![cut, half, full] }
-    };
-    Capabilities {
-        synchronous: true,
-        scatter_gather: true,
-        ciphers: vec![Supported { algorithm: CipherAlgorithm::AesCbc, keys: aes_keys(), tags: smallvec![] }],
-        integrity: [
-            IntegrityAlgorithm::HmacSha1,
-            IntegrityAlgorithm::HmacSha256,
-            IntegrityAlgorithm::HmacSha384,
-            IntegrityAlgorithm::HmacSha512,
-        ]
-        .map(hmac)
-        .to_vec(),
-        aeads: vec![Supported { algorithm: AeadAlgorithm::AesGcm, keys: aes_keys(), tags: smallvec![16] }],
-        ..Capabilities::default()
     }
 }
 

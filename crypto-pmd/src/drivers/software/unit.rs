@@ -1,0 +1,76 @@
+//! One transform of a session, ready to run.
+
+use crate::algorithm::{AeadAlgorithm, Algorithm, CipherAlgorithm};
+use crate::capability::Unsupported;
+use crate::transform::Transform;
+
+use super::aead::Aead;
+use super::cipher::Cipher;
+use super::integrity::Integrity;
+use super::nonce::NonceRule;
+
+/// A cipher.
+#[derive(Debug)]
+pub(super) struct CipherUnit {
+    pub(super) algorithm: CipherAlgorithm,
+    pub(super) cipher: Cipher,
+    pub(super) nonce: NonceRule,
+}
+
+/// A hash, keyed or not.
+#[derive(Debug)]
+pub(super) struct IntegrityUnit {
+    pub(super) algorithm: Algorithm,
+    pub(super) integrity: Integrity,
+    pub(super) nonce: NonceRule,
+}
+
+/// An AEAD.
+#[derive(Debug)]
+pub(super) struct AeadUnit {
+    pub(super) algorithm: AeadAlgorithm,
+    pub(super) aead: Aead,
+    pub(super) nonce: NonceRule,
+    pub(super) tag_len: usize,
+}
+
+/// Any of them.
+#[derive(Debug)]
+pub(super) enum Unit {
+    Cipher(CipherUnit),
+    Integrity(IntegrityUnit),
+    Aead(AeadUnit),
+}
+
+impl Unit {
+    /// A transform's unit; compression has none, since it is a chain by itself.
+    pub(super) fn new(transform: &Transform) -> Result<Self, Unsupported> {
+        let name = transform.algorithm().name();
+        let bad_key =
+            Unsupported::KeyLength { algorithm: name, len: transform.key().map_or(0, |key| key.len()) };
+        match transform {
+            Transform::Cipher { algorithm, key, salt, .. } => {
+                let nonce = NonceRule::of_cipher(*algorithm, salt)?;
+                let cipher = Cipher::new(*algorithm, key.bytes()).ok_or(bad_key)?;
+                Ok(Self::Cipher(CipherUnit { algorithm: *algorithm, cipher, nonce }))
+            }
+            Transform::Integrity { algorithm, key, salt, tag_len, .. } => {
+                let nonce = NonceRule::of_integrity(*algorithm, salt)?;
+                let integrity = Integrity::new(*algorithm, key.bytes(), *tag_len).ok_or(bad_key)?;
+                Ok(Self::Integrity(IntegrityUnit { algorithm: transform.algorithm(), integrity, nonce }))
+            }
+            Transform::Digest { algorithm, digest_len } => {
+                let hash = Integrity::digest(*algorithm, *digest_len);
+                let integrity = hash.ok_or(Unsupported::Algorithm(name))?;
+                let (algorithm, nonce) = (transform.algorithm(), NonceRule::none());
+                Ok(Self::Integrity(IntegrityUnit { algorithm, integrity, nonce }))
+            }
+            Transform::Aead { algorithm, key, salt, tag_len, .. } => {
+                let nonce = NonceRule::of_aead(*algorithm, salt)?;
+                let aead = Aead::new(*algorithm, key.bytes(), *tag_len).ok_or(bad_key)?;
+                Ok(Self::Aead(AeadUnit { algorithm: *algorithm, aead, nonce, tag_len: *tag_len }))
+            }
+            Transform::Compression { .. } => Err(Unsupported::Chain),
+        }
+    }
+}
