@@ -42,6 +42,10 @@ impl Catalogue {
                 self.push(name, Recipe::Integrity { algorithm, key_len, tag_len });
             }
         }
+        for supported in &capabilities.digests {
+            let (algorithm, digest_len) = (supported.algorithm, longest(&supported.tags));
+            self.push(algorithm.name().to_owned(), Recipe::Digest { algorithm, digest_len });
+        }
         for supported in &capabilities.aeads {
             let algorithm = supported.algorithm;
             let tag_len = longest(&supported.tags);
@@ -132,7 +136,7 @@ mod tests {
         let ciphers: usize = capabilities.ciphers.iter().map(|one| lengths(&one.keys)).sum();
         let integrity: usize = capabilities.integrity.iter().map(|one| lengths(&one.keys)).sum();
         let aeads: usize = capabilities.aeads.iter().map(|one| lengths(&one.keys)).sum();
-        assert_eq!(catalogue.all().len(), ciphers + integrity + aeads);
+        assert_eq!(catalogue.all().len(), ciphers + integrity + capabilities.digests.len() + aeads);
     }
 
     #[test]

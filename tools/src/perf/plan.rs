@@ -202,11 +202,8 @@ mod tests {
         assert!(error.contains("--operation generate") && error.contains("encrypt or decrypt"), "{error}");
         let rows = told(&["--algorithm", "all", "--operation", "generate", "--size", "64"]);
         assert!(!rows.is_empty() && rows.iter().all(|row| row.2 == "generate"));
-        assert!(
-            planned(&["--algorithm", "all", "--operation", "digest"])
-                .unwrap_err()
-                .contains("nothing is left")
-        );
+        let digests = told(&["--algorithm", "all", "--operation", "digest", "--size", "64"]);
+        assert!(digests.iter().any(|row| row.1 == "sha1") && digests.iter().all(|row| row.2 == "digest"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What is measured: a suite of ESP or a single algorithm, with its name, its layout and sessions of it.
 
 use crypto_pmd::{
-    AeadAlgorithm, CipherAlgorithm, IntegrityAlgorithm, Key, Operation, SessionParams, Transform,
+    AeadAlgorithm, CipherAlgorithm, DigestAlgorithm, IntegrityAlgorithm, Key, Operation, SessionParams,
+    Transform,
 };
 use ipsec_esp::header::esp::{self, Spi};
 use ipsec_esp::sa::{Mode, SaParams};
@@ -23,6 +24,7 @@ pub(super) enum Recipe {
     Suite(Suite),
     Cipher { algorithm: CipherAlgorithm, key_len: usize },
     Integrity { algorithm: IntegrityAlgorithm, key_len: usize, tag_len: usize },
+    Digest { algorithm: DigestAlgorithm, digest_len: usize },
     Aead { algorithm: AeadAlgorithm, key_len: usize, tag_len: usize },
 }
 
@@ -35,6 +37,7 @@ impl Subject {
     pub(super) fn operations(&self) -> &'static [OperationName] {
         match self.recipe {
             Recipe::Integrity { .. } => &[OperationName::Generate, OperationName::Verify],
+            Recipe::Digest { .. } => &[OperationName::Digest],
             _ => &[OperationName::Encrypt, OperationName::Decrypt],
         }
     }
@@ -54,17 +57,18 @@ impl Subject {
                 iv_len: algorithm.iv_len(),
                 tag_len: 0,
                 block_len: algorithm.block_len(),
-                enciphers: true,
+                enciphers: algorithm != CipherAlgorithm::Null,
                 covered: Covered::Nothing,
             },
-            Recipe::Integrity { tag_len, .. } => Layout {
-                header_len: 0,
-                iv_len: 0,
-                tag_len,
-                block_len: 1,
-                enciphers: false,
-                covered: Covered::Front,
-            },
+            Recipe::Integrity { algorithm, tag_len, .. } => {
+                let covered = match algorithm {
+                    // Its tags are never looked at.
+                    IntegrityAlgorithm::Null => Covered::Nothing,
+                    _ => Covered::Front,
+                };
+                hashed(algorithm.nonce_len(), tag_len, covered)
+            }
+            Recipe::Digest { digest_len, .. } => hashed(0, digest_len, Covered::Front),
             Recipe::Aead { algorithm, tag_len, .. } => Layout {
                 header_len: esp::LEN,
                 iv_len: algorithm.nonce_len(),
@@ -91,12 +95,18 @@ impl Subject {
             Recipe::Integrity { algorithm, key_len, tag_len } => {
                 Transform::integrity(algorithm, key(key_len, random), tag_len).into()
             }
+            Recipe::Digest { algorithm, digest_len } => Transform::digest(algorithm, digest_len).into(),
             Recipe::Aead { algorithm, key_len, tag_len } => {
                 // Without a salt: the whole nonce is in the packet.
                 Transform::aead(algorithm, key(key_len, random), Key::new(&[]), tag_len).into()
             }
         }
     }
+}
+
+/// A packet of which nothing is encrypted.
+fn hashed(iv_len: usize, tag_len: usize, covered: Covered) -> Layout {
+    Layout { header_len: 0, iv_len, tag_len, block_len: 1, enciphers: false, covered }
 }
 
 fn key(len: usize, random: &mut fastrand::Rng) -> Key {
