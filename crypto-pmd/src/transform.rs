@@ -67,14 +67,6 @@ pub enum Transform {
 }
 
 impl Transform {
-    /// Its key, without a salt.
-    #[must_use]
-    pub fn key(&self) -> &Key {
-        match self {
-            Self::Cipher { key, .. } | Self::Integrity { key, .. } | Self::Aead { key, .. } => key,
-        }
-    }
-
     /// A cipher step.
     #[must_use]
     pub fn cipher(algorithm: CipherAlgorithm, key: Key) -> Self {

@@ -391,8 +391,8 @@ impl Control {
         let Some(kept) = self.registry.params(old.session) else { return Kinship::default() };
         let wanted = params.session_params();
         let is_shared = |transform: &Transform| {
-            let key = transform.key();
-            !key.is_empty() && kept.transforms.iter().any(|other| other.key() == key)
+            let key = transform.key().filter(|key| !key.is_empty());
+            key.is_some() && kept.transforms.iter().any(|other| other.key() == key)
         };
         Kinship { same_session: *kept == wanted, same_key: wanted.transforms.iter().any(is_shared) }
     }
