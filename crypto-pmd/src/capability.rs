@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::algorithm::{AeadAlgorithm, CipherAlgorithm, IntegrityAlgorithm};
+use crate::key_op::KeySupport;
 use crate::transform::{SessionParams, Transform};
 
 /// Key lengths in bytes that an algorithm takes.
@@ -51,6 +52,8 @@ pub struct Capabilities {
     pub integrity: Vec<Supported<IntegrityAlgorithm>>,
     /// AEADs.
     pub aeads: Vec<Supported<AeadAlgorithm>>,
+    /// Key operations.
+    pub key_operations: Vec<KeySupport>,
     /// Sessions that fit, `None` for as many as memory holds.
     pub max_sessions: Option<usize>,
     /// True when packets of several segments are taken.
