@@ -8,6 +8,7 @@ mod aead;
 mod chain;
 mod cipher;
 mod integrity;
+pub mod key;
 mod queue;
 
 use smallvec::smallvec;
@@ -17,10 +18,12 @@ use crate::capability::{Capabilities, KeyLengths, Supported};
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
 use crate::drivers::sessions::Sessions;
 use crate::key::wipe_stack;
+use crate::key_op::{KeyQueue, KeyQueueConfig, Unblock};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
 use chain::Chain;
+use key::{KeyEngine, KeyWorkers};
 use queue::Queue;
 
 /// The driver.
@@ -29,6 +32,7 @@ pub struct Software {
     name: String,
     capabilities: Capabilities,
     sessions: Sessions<Chain>,
+    keys: KeyEngine,
 }
 
 impl Default for Software {
@@ -47,7 +51,14 @@ impl Software {
     /// The driver with another unit number.
     #[must_use]
     pub fn with_unit(unit: u16) -> Self {
-        Self { name: format!("software{unit}"), capabilities: capabilities(), sessions: Sessions::new() }
+        Self::with_key_workers(unit, KeyWorkers::default())
+    }
+
+    /// The driver with another unit number and its own choice of threads for key operations.
+    #[must_use]
+    pub fn with_key_workers(unit: u16, workers: KeyWorkers) -> Self {
+        let (name, capabilities) = (format!("software{unit}"), capabilities());
+        Self { name, capabilities, sessions: Sessions::new(), keys: KeyEngine::new(workers) }
     }
 }
 
@@ -73,6 +84,7 @@ fn capabilities() -> Capabilities {
         .map(hmac)
         .to_vec(),
         aeads: vec![Supported { algorithm: AeadAlgorithm::AesGcm, keys: aes_keys(), tags: smallvec![16] }],
+        key_operations: key::support(),
         ..Capabilities::default()
     }
 }
@@ -100,5 +112,8 @@ impl Driver for Software {
     }
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
         Box::new(Queue::new(self.sessions.view(), config))
+    }
+    fn key_queue(&self, config: &KeyQueueConfig, unblock: Unblock) -> Option<Box<dyn KeyQueue>> {
+        self.keys.queue(&self.name, config, unblock)
     }
 }
