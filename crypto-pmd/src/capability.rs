@@ -8,6 +8,7 @@ use crate::algorithm::{
     AeadAlgorithm, Algorithm, CipherAlgorithm, CompressionAlgorithm, DigestAlgorithm, IntegrityAlgorithm,
 };
 use crate::key::Key;
+use crate::key_op::KeySupport;
 use crate::transform::{SessionParams, Transform};
 
 /// Key lengths in bytes that an algorithm takes.
@@ -155,6 +156,8 @@ pub struct Capabilities {
     pub aeads: Vec<Supported<AeadAlgorithm>>,
     /// Compression.
     pub compression: Vec<Supported<CompressionAlgorithm>>,
+    /// Key operations.
+    pub key_operations: Vec<KeySupport>,
     /// Sessions that fit, `None` for as many as memory holds.
     pub max_sessions: Option<usize>,
     /// True when packets of several segments are taken.

@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::capability::{Capabilities, Unsupported};
 use crate::job::JobBurst;
+use crate::key_op::{KeyQueue, KeyQueueConfig, Unblock};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
@@ -82,6 +83,11 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// Makes a queue pair for one core.
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair>;
+
+    /// Makes a queue of key operations for one core, which says by `unblock` that it has room again; `None` when it does none.
+    fn key_queue(&self, _config: &KeyQueueConfig, _unblock: Unblock) -> Option<Box<dyn KeyQueue>> {
+        None
+    }
 }
 
 /// Data side of a driver, owned by one core.

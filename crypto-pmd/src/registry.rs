@@ -175,6 +175,11 @@ impl Registry {
         Ok(Dispatcher::new(queues, self.routes.reader()))
     }
 
+    /// Every attached driver with its number.
+    pub(crate) fn drivers(&self) -> Vec<(DriverId, Arc<dyn Driver>)> {
+        (0_u16..).map(DriverId).zip(self.lock().drivers.iter().cloned()).collect()
+    }
+
     /// Every change leaves the tables whole before it can fail, so a poisoned lock is as good as any.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -234,7 +239,7 @@ impl Inner {
     }
 }
 
-fn allowed(placement: Placement, driver: DriverId, hardware: bool) -> bool {
+pub(crate) fn allowed(placement: Placement, driver: DriverId, hardware: bool) -> bool {
     match placement {
         Placement::Any => true,
         Placement::Driver(wanted) => wanted == driver,

@@ -23,6 +23,7 @@ pub(super) fn capabilities() -> Capabilities {
         digests: list(DigestAlgorithm::ALL, |algorithm| (KeyLengths::NONE, digests(algorithm))),
         aeads: list(AeadAlgorithm::ALL, aead),
         compression: list(CompressionAlgorithm::ALL, |_| (KeyLengths::NONE, SmallVec::new())),
+        key_operations: super::key::support(),
         ..Capabilities::default()
     }
 }
