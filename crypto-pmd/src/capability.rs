@@ -158,6 +158,12 @@ pub struct Capabilities {
     pub compression: Vec<Supported<CompressionAlgorithm>>,
     /// Key operations.
     pub key_operations: Vec<KeySupport>,
+    /// Jobs that it likes to get at once, so that it is worth to wait a little for more; 0 and 1 for any number.
+    pub batch_size: usize,
+    /// Jobs that a queue pair holds at most, `None` where only the configuration of the queue pair bounds it.
+    pub queue_depth: Option<usize>,
+    /// True when a queue pair gives jobs back in the order in which it took them.
+    pub in_order: bool,
     /// Sessions that fit, `None` for as many as memory holds.
     pub max_sessions: Option<usize>,
     /// True when packets of several segments are taken.
@@ -174,6 +180,9 @@ pub enum Unsupported {
     /// A broken algorithm, which this program was built without.
     #[error("{0} is broken and left out; who needs it builds with the cargo feature `legacy` of crypto-pmd")]
     Legacy(&'static str),
+    /// Not any more.
+    #[error("{0} was withdrawn")]
+    Withdrawn(&'static str),
     /// Not with this key.
     #[error("{algorithm} takes no key of {len} bytes")]
     KeyLength {

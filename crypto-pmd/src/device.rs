@@ -101,6 +101,19 @@ pub trait QueuePair: Send + fmt::Debug {
     /// Starts whatever is held back to fill a batch.
     fn flush(&mut self) {}
 
+    /// Gets the handle by which it says that it has room again after it was blocked. Once, before anything is submitted.
+    fn set_unblock(&mut self, _unblock: Unblock) {}
+
+    /// Right after a submit that left jobs: whether the driver is out of something for a short while, and will signal when it has it
+    /// again. It is offered nothing until then. A driver that does not signal says no, and is asked again and again.
+    fn is_blocked(&self) -> bool {
+        false
+    }
+
+    /// The driver goes: nothing more is submitted here. What it has not begun may come back as [`Status::Retry`](crate::Status::Retry), to be
+    /// done by another driver; all that it has must come back.
+    fn leave(&mut self) {}
+
     /// The core goes to sleep or stops: no claim is held on anything shared until the next call.
     fn offline(&mut self) {}
 }

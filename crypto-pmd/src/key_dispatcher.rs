@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::device::{Driver, DriverId};
 use crate::key_op::{KeyError, KeyQueue, KeyQueueConfig, KeyRequest, KeySupport, Unblock};
-use crate::registry::{Placement, Registry, allowed};
+use crate::registry::{Placement, Registry};
 
 /// A request that is done.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Lane {
     }
 
     fn is_allowed(&self, placement: Placement) -> bool {
-        allowed(placement, self.id, self.hardware)
+        placement.allows(self.id, self.hardware)
     }
 
     fn is_blocked(&self) -> bool {

@@ -34,6 +34,7 @@
 //! ```
 
 pub mod algorithm;
+pub mod balance;
 pub mod capability;
 pub mod crew;
 pub mod device;
@@ -54,12 +55,12 @@ pub use algorithm::{
 };
 pub use capability::Capabilities;
 pub use device::{Driver, DriverId, OpenError, QueuePair, QueuePairConfig};
-pub use dispatcher::Dispatcher;
+pub use dispatcher::{Dispatcher, DispatcherCounters};
 pub use extension::{Extension, ExtensionPool};
 pub use job::{Job, Operation, Status};
 pub use key::Key;
 pub use key_dispatcher::{KeyCompletion, KeyDispatcher};
-pub use registry::{Placement, Registry};
+pub use registry::{Moves, Opened, Placement, Registry, SessionOptions};
 pub use session::SessionId;
 pub use step::{Iv, Step};
 pub use transform::{SessionParams, Transform};

@@ -17,6 +17,7 @@ const SHORT: usize = 12;
 pub(super) fn capabilities() -> Capabilities {
     Capabilities {
         synchronous: true,
+        in_order: true,
         scatter_gather: true,
         ciphers: list(CipherAlgorithm::ALL, |algorithm| (cipher_keys(algorithm), SmallVec::new())),
         integrity: list(IntegrityAlgorithm::ALL, |algorithm| (hash_keys(algorithm), tags(algorithm))),
