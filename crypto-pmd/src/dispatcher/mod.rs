@@ -27,7 +27,7 @@ use crate::session::SessionId;
 
 pub(crate) use lane::{Lane, Manners};
 pub(crate) use mail::{MAX_DRIVERS, Mail, News, Slot};
-pub(crate) use route::{Departure, Route, Spread, Way};
+pub(crate) use route::{Departure, Departures, Route, Spread, Way};
 
 use order::Order;
 
@@ -101,7 +101,7 @@ pub struct Dispatcher {
 /// What a job's route says, in short.
 #[derive(Clone, Copy)]
 enum Next {
-    To { slot: Slot, from: Option<Departure> },
+    To(Slot),
     Spread { slot: Slot, fallback: Option<Slot> },
     Split { slot: Slot, part: (usize, usize), all: usize },
     Moved(SessionId),
@@ -347,7 +347,7 @@ impl Dispatcher {
             return Next::Unknown;
         };
         match &route.way {
-            Way::One { slot, from } => Next::To { slot: *slot, from: *from },
+            Way::One(slot) => Next::To(*slot),
             Way::Many(spread) => Next::Spread { slot: self.choose(spread, job), fallback: spread.fallback },
             Way::Split { slots: [a, b], first, second } => {
                 let (first, second) = (usize::from(*first), usize::from(*second));
@@ -375,6 +375,9 @@ impl Dispatcher {
 
     /// Where a job that is submitted goes.
     fn target(&mut self, job: &mut Job) -> Target {
+        if self.waits(job) {
+            return Target::Stay;
+        }
         match self.next(job) {
             Next::Unknown => self.finish(job, Status::UnknownSession),
             Next::Nowhere => self.finish(job, Status::Retry),
@@ -386,12 +389,8 @@ impl Dispatcher {
                 }
                 target
             }
-            Next::To { slot, from } => {
-                let waits = from.is_some_and(|from| {
-                    self.lane(from.slot).is_some_and(|lane| lane.may_have_jobs_from_before(from.number))
-                });
-                if waits || !self.is_open(slot) { Target::Stay } else { Target::Lane(slot) }
-            }
+            Next::To(slot) if self.is_open(slot) => Target::Lane(slot),
+            Next::To(_) => Target::Stay,
             Next::Spread { slot, fallback } => {
                 let is_blocked = self.lane(slot).is_none_or(|lane| lane.is_blocked());
                 let falls = is_blocked && fallback.is_some();
@@ -415,6 +414,20 @@ impl Dispatcher {
                 Target::Lane(slot)
             }
         }
+    }
+
+    /// Whether drivers that the session had before may still have jobs of it.
+    #[inline]
+    fn waits(&mut self, job: &Job) -> bool {
+        let Some(route) = self.routes.find(job.session().index()) else { return false };
+        let [first, second] = route.from;
+        if first.is_none() {
+            return false;
+        }
+        [first, second].into_iter().flatten().any(|from| {
+            let lane = self.lane(from.slot);
+            lane.is_some_and(|lane| lane.may_have_jobs_from_before(from.number))
+        })
     }
 
     fn is_open(&mut self, slot: Slot) -> bool {
@@ -449,7 +462,7 @@ impl Dispatcher {
     fn drive_one(&mut self, one: &mut JobBurst) -> bool {
         let Some(job) = one.as_slice().first() else { return true };
         let (slot, fallback) = match self.next(job) {
-            Next::To { slot, .. } | Next::Split { slot, .. } => (slot, None),
+            Next::To(slot) | Next::Split { slot, .. } => (slot, None),
             Next::Spread { slot, fallback } => (slot, fallback),
             Next::Unknown | Next::Moved(_) | Next::Nowhere => return self.give_up(one),
         };

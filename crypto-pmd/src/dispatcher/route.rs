@@ -12,14 +12,17 @@ use super::mail::Slot;
 pub(crate) struct Route {
     /// Of the handle: an old handle does not speak of the session that has its place now.
     pub(crate) generation: u32,
+    /// Drivers that it had before: jobs that were given to them are waited for, or newer ones would overtake. Not after several drivers, whose
+    /// jobs have places in the order.
+    pub(crate) from: Departures,
     pub(crate) way: Way,
 }
 
 /// The way.
 #[derive(Clone, Debug)]
 pub(crate) enum Way {
-    /// To one driver; jobs that were given to another one before are waited for.
-    One { slot: Slot, from: Option<Departure> },
+    /// To one driver.
+    One(Slot),
     /// To several drivers.
     Many(Box<Spread>),
     /// To two drivers one after the other: encryption in this order, decryption in the other one. The first has so many transforms of
@@ -38,6 +41,9 @@ pub(crate) struct Departure {
     /// Moves are numbered.
     pub(crate) number: u64,
 }
+
+/// Of one driver, or of the two of a chain that was split.
+pub(crate) type Departures = [Option<Departure>; 2];
 
 /// A session that is open on several drivers.
 #[derive(Clone, Debug)]

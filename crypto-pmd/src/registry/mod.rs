@@ -193,7 +193,7 @@ impl Registry {
             Ok(place) => {
                 let drivers = inner.ids(&place);
                 let params = Arc::new(params);
-                let open = Open { params, options, place, from: None, left_behind: SmallVec::new() };
+                let open = Open { params, options, place, from: [None; 2], left_behind: SmallVec::new() };
                 inner.sessions.put(id, open);
                 self.publish(&inner, id);
                 Ok(Opened { id, bundle: 0, drivers, passed_over })
@@ -201,7 +201,9 @@ impl Registry {
             Err(error) => {
                 inner.sessions.release(id);
                 // A part may have been opened and closed again.
-                inner.drivers.all().for_each(|(_, attached)| drop(attached.driver.collect()));
+                for (_, attached) in inner.drivers.all() {
+                    attached.driver.collect();
+                }
                 Err(error)
             }
         }
@@ -257,12 +259,13 @@ impl Registry {
     fn forget(&self, inner: &mut Inner, freed: &[Slot]) {
         let is_freed = |departure: &Departure| freed.contains(&departure.slot);
         let concerned = |open: &Open| {
-            open.from.as_ref().is_some_and(is_freed)
+            open.from.iter().flatten().any(is_freed)
                 || open.left_behind.iter().any(|slot| freed.contains(slot))
         };
         for id in inner.sessions.handles(concerned) {
             if let Some(open) = inner.sessions.get_mut(id) {
-                open.from = open.from.filter(|departure| !is_freed(departure));
+                open.from = open.from.map(|departure| departure.filter(|departure| !is_freed(departure)));
+                open.from.sort_by_key(Option::is_none);
                 open.left_behind.retain(|slot| !freed.contains(slot));
             }
             self.publish(inner, id);
@@ -362,8 +365,12 @@ impl Registry {
         inner.departures += 1;
         let number = inner.departures;
         let Some(open) = inner.sessions.get_mut(id) else { return };
-        if let Place::One(slot) = open.place {
-            open.from = Some(Departure { slot, number });
+        let place = if matches!(open.place, Place::Many { .. }) { place.in_order() } else { place };
+        let leave = |slot| Some(Departure { slot, number });
+        match &open.place {
+            Place::One(slot) => open.from = [leave(*slot), None],
+            Place::Split([first, second], _) => open.from = [leave(*first), leave(*second)],
+            Place::Many { .. } | Place::Nowhere | Place::Moved(_) => {}
         }
         let now = place.slots();
         let before = open.place.slots();
@@ -376,7 +383,7 @@ impl Registry {
     fn publish(&self, inner: &Inner, id: SessionId) {
         let Some(open) = inner.sessions.get(id) else { return };
         let way = match &open.place {
-            Place::One(slot) => Way::One { slot: *slot, from: open.from },
+            Place::One(slot) => Way::One(*slot),
             Place::Many { slots, fallback } => {
                 let policy = match open.options.placement {
                     Placement::All(policy) => policy,
@@ -391,7 +398,7 @@ impl Registry {
             Place::Nowhere => Way::Nowhere,
             Place::Moved(handle) => Way::Moved(*handle),
         };
-        self.routes.set(id.index(), Route { generation: id.generation(), way });
+        self.routes.set(id.index(), Route { generation: id.generation(), from: open.from, way });
     }
 
     /// Every change leaves the tables whole before it can fail, so a poisoned lock is as good as any.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::dispatcher::{Departure, Slot};
+use crate::dispatcher::{Departures, Slot};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
@@ -26,6 +26,14 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// The same place, for a session whose jobs had places in the order before: they go on having them.
+    pub(super) fn in_order(self) -> Self {
+        match self {
+            Self::One(slot) => Self::Many { slots: SmallVec::from_slice(&[slot]), fallback: None },
+            other => other,
+        }
+    }
+
     /// All drivers that have it.
     pub(super) fn slots(&self) -> SmallVec<[Slot; 8]> {
         match self {
@@ -44,7 +52,7 @@ pub(super) struct Open {
     pub(super) params: Arc<SessionParams>,
     pub(super) options: SessionOptions,
     pub(super) place: Place,
-    pub(super) from: Option<Departure>,
+    pub(super) from: Departures,
     /// Drivers that had it before and may still have jobs of it; it is closed there with the session.
     pub(super) left_behind: SmallVec<[Slot; 2]>,
 }
