@@ -42,7 +42,7 @@ impl Ticks for Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Milliseconds for each driver and bundle. Every figure has at least a round of packets in each slice, which may take
-    /// longer.
+    /// longer, and at most some ten thousand, which may take less.
     pub milliseconds: u64,
     /// Slices, at least three.
     pub slices: usize,
@@ -57,8 +57,8 @@ impl Default for Budget {
 
 /// Fewest slices of which a median leaves one out on both sides.
 const LEAST_SLICES: usize = 3;
-/// Most rounds of a slice, so that it ends also under a clock that stands still.
-const MOST_ROUNDS: u64 = 10_000;
+/// Most rounds of a slice: more would tell nothing new, and it ends also under a clock that stands still.
+const MOST_ROUNDS: u64 = 500;
 
 impl Budget {
     fn slices(self) -> usize {

@@ -142,6 +142,7 @@ fn describe(cpuinfo: &str) -> (String, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Driver as _;
     use crate::drivers::{Null, Software};
 
     const X86: &str = "processor\t: 0\nmodel name\t: Example 9000 @ 3:00 GHz\nflags\t\t: fpu vaes aes rdtscp avx2\n\n\
@@ -187,6 +188,4 @@ mod tests {
         less.ciphers.pop();
         assert_ne!(digest(&less), whole);
     }
-
-    use crate::Driver as _;
 }

@@ -35,7 +35,7 @@ impl Ticks for VirtualClock {
 /// What a driver does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
-    /// Ticks of a submit of that many jobs, on top of those of each job.
+    /// Ticks for starting that many jobs together, on top of those of each job.
     pub(crate) call: fn(usize) -> Tick,
     /// Ticks of a job with a payload of that many bytes, at that time.
     pub(crate) job: fn(usize, Tick) -> Tick,
@@ -104,6 +104,9 @@ struct Queue {
 impl Queue {
     fn start(&mut self) {
         let (clock, manner) = (&self.driver.clock, self.driver.manner);
+        if !self.held.is_empty() {
+            clock.advance((manner.call)(self.held.len()));
+        }
         for mut job in self.held.drain(..) {
             // Of a session with a keyed hash alone, the cipher range is the payload all the same.
             clock.advance((manner.job)(job.cipher_range().1, clock.tick()));
@@ -118,9 +121,6 @@ impl Queue {
 impl QueuePair for Queue {
     fn submit(&mut self, jobs: &mut JobBurst) -> usize {
         let count = jobs.len();
-        if count > 0 {
-            self.driver.clock.advance((self.driver.manner.call)(count));
-        }
         self.held.extend(jobs.drain());
         if self.held.len() >= self.driver.manner.batch {
             self.start();
