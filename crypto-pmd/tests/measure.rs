@@ -9,6 +9,7 @@ mod common;
 mod virtual_time;
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crypto_pmd::drivers::{Null, Software};
@@ -288,6 +289,19 @@ fn a_file_says_again_what_was_saved() {
     ] {
         assert!(text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn a_file_is_replaced_whole_so_that_who_reads_it_meanwhile_has_the_old_one() {
+    let kept = Kept::new();
+    kept.start();
+    let old = fs::read_to_string(kept.path()).unwrap();
+    let mut reader = fs::File::open(kept.path()).unwrap();
+    kept.start_at(&kept.path(), &["two0"], &[gcm()]);
+    assert_ne!(fs::read_to_string(kept.path()).unwrap(), old);
+    let mut seen = String::new();
+    reader.read_to_string(&mut seen).unwrap();
+    assert_eq!(seen, old);
 }
 
 #[test]
