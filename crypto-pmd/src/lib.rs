@@ -45,6 +45,7 @@ pub mod job;
 pub mod key;
 pub mod key_dispatcher;
 pub mod key_op;
+pub mod measure;
 pub mod registry;
 pub mod session;
 pub mod step;
