@@ -61,7 +61,7 @@ pub use extension::{Extension, ExtensionPool};
 pub use job::{Job, Operation, Status};
 pub use key::Key;
 pub use key_dispatcher::{KeyCompletion, KeyDispatcher};
-pub use registry::{Moves, Opened, Placement, Registry, SessionOptions};
+pub use registry::{Moves, Opened, Placement, Ranking, Registry, SessionOptions};
 pub use session::SessionId;
 pub use step::{Iv, Step};
 pub use transform::{SessionParams, Transform};

@@ -487,6 +487,52 @@ fn the_first_bundle_that_can_be_had_is_taken() {
     assert!(registry.open_first([gcm.into()], Placement::Hardware.into()).is_err());
 }
 
+/// What a job costs on each driver.
+#[derive(Debug)]
+struct Costs(&'static [(&'static str, f64)]);
+
+impl Ranking for Costs {
+    fn cost(&self, _params: &SessionParams, driver: &str) -> Option<f64> {
+        self.0.iter().find(|(name, _)| *name == driver).map(|(_, cost)| *cost)
+    }
+}
+
+#[test]
+fn a_session_that_wants_the_fastest_driver_follows_it_where_that_is_worth_it() {
+    let (mut bench, card, levers, stays) = card_and_software();
+    let software = bench.registry.find("software").unwrap();
+    let mut oracle = Oracle::new(chain(1));
+    let session = bench.registry.open(chain(1), Placement::Fastest).unwrap();
+    assert_eq!(bench.registry.drivers_of(session), [card], "nobody knows better");
+    levers.stall(true);
+    assert_eq!(submit(&mut bench, session, 0..4), 4);
+    assert_eq!(
+        bench.registry.set_ranking(Costs(&[("card0", 1000.0), ("software0", 950.0)])),
+        0,
+        "hardly faster"
+    );
+    assert_eq!(bench.registry.set_ranking(Costs(&[("card0", 1000.0), ("software0", 800.0)])), 1);
+    assert_eq!(
+        (bench.registry.drivers_of(session), bench.registry.drivers_of(stays)),
+        (vec![software], vec![card])
+    );
+    assert_eq!(submit(&mut bench, session, 4..8), 0, "the card still has jobs of it");
+    levers.stall(false);
+    assert_sealed(&drain(&mut bench), 0..4, &mut oracle);
+    assert_eq!(submit(&mut bench, session, 4..8), 4);
+    assert_sealed(&drain(&mut bench), 4..8, &mut oracle);
+    assert_eq!(levers.done(), 4);
+    // A new one lands there at once, and a faster driver that comes gets both.
+    let another = bench.registry.open(chain(2), Placement::Fastest).unwrap();
+    assert_eq!(bench.registry.drivers_of(another), [software]);
+    let all = Costs(&[("card0", 1000.0), ("software0", 800.0), ("card1", 100.0)]);
+    assert_eq!(bench.registry.set_ranking(all), 0);
+    let fast = bench.registry.attach(Card::new("card1").0).unwrap();
+    assert_eq!([session, another].map(|id| bench.registry.drivers_of(id)), [[fast], [fast]]);
+    assert_eq!(submit(&mut bench, session, 8..12), 4);
+    assert_sealed(&drain(&mut bench), 8..12, &mut oracle);
+}
+
 /// Two cards that block, one that fails and one that comes and goes, under jobs of four sessions. With
 /// `SEALANE_JOBS=10000000` for more than the usual number.
 #[test]

@@ -115,6 +115,13 @@ pub struct Measurements {
     skipped: Vec<Skipped>,
 }
 
+impl crate::registry::Ranking for Measurements {
+    /// Cycles of an operation under a mixed load.
+    fn cost(&self, params: &crate::SessionParams, driver: &str) -> Option<f64> {
+        self.cycles(super::Bundle::of(params).name(), driver, super::Load::MIXED)
+    }
+}
+
 impl Measurements {
     /// An empty table.
     #[must_use]

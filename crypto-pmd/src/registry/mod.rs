@@ -28,9 +28,10 @@ use crate::dispatcher::{Departure, Dispatcher, Route, Slot, Spread, Way};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
-pub use placement::{Opened, Placement, SessionOptions};
+pub use placement::{Opened, Placement, Ranking, SessionOptions};
 
 use attached::Drivers;
+use placement::WORTH_A_MOVE;
 use sessions::{Open, Place, Sessions};
 
 /// The framework's control side; clones share it.
@@ -46,6 +47,7 @@ struct Inner {
     sessions: Sessions,
     /// Moves away from drivers so far.
     departures: u64,
+    ranking: Option<Arc<dyn Ranking>>,
     /// Some session has been moved: each is to be looked up from now on.
     unsettled: bool,
 }
@@ -100,6 +102,7 @@ impl Registry {
         }
         // Whoever reads routes looks for news when they have changed.
         let _news = self.routes.grace();
+        self.move_to_fastest(&mut inner);
         Ok(id)
     }
 
@@ -158,6 +161,29 @@ impl Registry {
         inner.unsettled = true;
         self.put_at(&mut inner, id, Place::One(slot));
         Ok(())
+    }
+
+    /// Says how fast drivers are, from now on. Sessions that want the fastest move where it is worth it; how many did.
+    pub fn set_ranking(&self, ranking: impl Ranking + 'static) -> usize {
+        let mut inner = self.lock();
+        inner.ranking = Some(Arc::new(ranking));
+        self.move_to_fastest(&mut inner)
+    }
+
+    fn move_to_fastest(&self, inner: &mut Inner) -> usize {
+        let wants =
+            |open: &Open| open.options.placement == Placement::Fastest && matches!(open.place, Place::One(_));
+        let mut moved = 0;
+        for id in inner.sessions.handles(wants) {
+            let Some(better) = inner.better_for(id) else { continue };
+            let Some(params) = inner.sessions.get(id).map(|open| Arc::clone(&open.params)) else { continue };
+            if inner.opens(better, id, &params) {
+                inner.unsettled = true;
+                self.put_at(inner, id, Place::One(better));
+                moved += 1;
+            }
+        }
+        moved
     }
 
     /// Finds a driver by name and unit (`software0`), or by name alone (`software`, the first of them).
@@ -425,7 +451,13 @@ impl Inner {
             return self.place_on_all(id, params, options, passed_over);
         }
         let placement = options.placement;
-        let first = self.candidates(placement).find_map(|slot| self.try_open(slot, id, params, passed_over));
+        let mut candidates: SmallVec<[Slot; 8]> = self.candidates(placement).collect();
+        if placement == Placement::Fastest {
+            // A stable sort: those without a rank keep their order, behind the others.
+            let cost = |slot: &Slot| self.cost(params, *slot).unwrap_or(f64::INFINITY);
+            candidates.sort_by(|one, other| cost(one).total_cmp(&cost(other)));
+        }
+        let first = candidates.into_iter().find_map(|slot| self.try_open(slot, id, params, passed_over));
         if let Some(slot) = first {
             let fallback = self.fallback(id, params, options, &[slot]);
             return Ok(match fallback {
@@ -495,6 +527,23 @@ impl Inner {
             }
         }
         None
+    }
+
+    /// What the ranking says of a driver.
+    fn cost(&self, params: &SessionParams, slot: Slot) -> Option<f64> {
+        self.ranking.as_ref()?.cost(params, self.get(slot)?.driver.name())
+    }
+
+    /// The driver that is so much faster for a session than its own that a move is worth it.
+    fn better_for(&self, id: SessionId) -> Option<Slot> {
+        let open = self.sessions.get(id)?;
+        let Place::One(now) = open.place else { return None };
+        let own = self.cost(&open.params, now).unwrap_or(f64::INFINITY);
+        let costs = self
+            .candidates(Placement::Fastest)
+            .filter_map(|slot| Some((slot, self.cost(&open.params, slot)?)));
+        let (slot, cost) = costs.min_by(|(_, one), (_, other)| one.total_cmp(other))?;
+        (slot != now && cost < own * WORTH_A_MOVE).then_some(slot)
     }
 
     fn opens(&self, slot: Slot, id: SessionId, params: &SessionParams) -> bool {

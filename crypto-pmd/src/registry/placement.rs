@@ -5,6 +5,7 @@ use std::fmt;
 use crate::balance::Policy;
 use crate::device::{DriverId, OpenError};
 use crate::session::SessionId;
+use crate::transform::SessionParams;
 
 /// Where a session may be opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +23,19 @@ pub enum Placement {
     /// On every hardware driver that can do it, at the same time; on every software driver where there is no such hardware. Jobs are spread by
     /// the policy, and come back in the order in which they were submitted.
     All(Policy),
+    /// On the driver that the registry's ranking says is fastest for the bundle, wherever that is, and on a faster one when it comes or the
+    /// ranking changes. Drivers without a rank come behind, as with [`Placement::Any`].
+    Fastest,
 }
+
+/// How fast drivers are, as somebody has found out; see [`crate::measure`].
+pub trait Ranking: fmt::Debug + Send + Sync {
+    /// What a job of this bundle costs on a driver, in any unit that is the same for all drivers; `None` when that is not known.
+    fn cost(&self, params: &SessionParams, driver: &str) -> Option<f64>;
+}
+
+/// A session moves to a driver that costs less than this part of what its own does: for less, it is not worth it.
+pub(super) const WORTH_A_MOVE: f64 = 0.9;
 
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,6 +45,7 @@ impl fmt::Display for Placement {
             Self::Hardware => f.write_str("hardware"),
             Self::Software => f.write_str("software"),
             Self::All(_) => f.write_str("all drivers"),
+            Self::Fastest => f.write_str("the fastest driver"),
         }
     }
 }
@@ -40,7 +54,7 @@ impl Placement {
     /// Whether a driver may be asked.
     pub(crate) fn allows(self, driver: DriverId, hardware: bool) -> bool {
         match self {
-            Self::Any | Self::All(_) => true,
+            Self::Any | Self::All(_) | Self::Fastest => true,
             Self::Driver(wanted) => wanted == driver,
             Self::Hardware => hardware,
             Self::Software => !hardware,
