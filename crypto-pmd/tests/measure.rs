@@ -308,7 +308,8 @@ fn a_file_is_replaced_whole_so_that_who_reads_it_meanwhile_has_the_old_one() {
 fn another_machine_version_or_set_of_drivers_measures_anew() {
     let kept = Kept::new();
     kept.start();
-    let changes: [(fn(&mut Fingerprint), &str); 6] = [
+    type Change = fn(&mut Fingerprint);
+    let changes: [(Change, &str); 6] = [
         (|print| print.processor.push('x'), "processor"),
         (|print| print.features.push("abacus".to_owned()), "processor"),
         (|print| print.version.push('1'), "version of the program"),
