@@ -55,7 +55,7 @@ pub use algorithm::{
     AeadAlgorithm, Algorithm, CipherAlgorithm, CompressionAlgorithm, DigestAlgorithm, IntegrityAlgorithm,
 };
 pub use capability::Capabilities;
-pub use device::{Driver, DriverId, OpenError, QueuePair, QueuePairConfig};
+pub use device::{Driver, DriverId, OpenError, QueuePair, QueuePairConfig, SessionStates};
 pub use dispatcher::{Dispatcher, DispatcherCounters};
 pub use extension::{Extension, ExtensionPool};
 pub use job::{Job, Operation, Status};

@@ -3,9 +3,12 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use pipeline::publish::Table;
+use zeroize::Zeroizing;
+
 use crate::algorithm::Algorithm;
 use crate::capability::Unsupported;
-use crate::device::{Driver, DriverId, OpenError, QueuePairConfig};
+use crate::device::{Driver, DriverId, OpenError, QueuePairConfig, SessionStates, State};
 use crate::dispatcher::{Lane, MAX_DRIVERS, Mail, Manners, News, Slot};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
@@ -16,6 +19,7 @@ pub(super) struct Attached {
     pub(super) id: DriverId,
     pub(super) driver: Arc<dyn Driver>,
     pub(super) withdrawn: HashSet<Algorithm>,
+    states: Table<State>,
     /// It goes: no session is opened here any more.
     pub(super) leaving: bool,
 }
@@ -33,8 +37,30 @@ impl Attached {
                 let what = Unsupported::Withdrawn(algorithm.name());
                 Err(OpenError::Unsupported { driver: self.driver.name().to_owned(), what })
             }
-            None => self.driver.open_session(id, params),
+            None => self.open_with_state(id, params),
         }
+    }
+
+    fn open_with_state(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError> {
+        let len = self.driver.session_state_len();
+        if len == 0 {
+            return self.driver.open_session(id, params);
+        }
+        let mut state = Zeroizing::new(vec![0; len].into_boxed_slice());
+        self.driver.open_with_state(id, params, &mut state)?;
+        self.states.set(id.index(), (id.generation(), state));
+        Ok(())
+    }
+
+    /// Closes a session, and lets its state go.
+    pub(super) fn close(&self, id: SessionId) {
+        self.driver.close_session(id);
+        self.states.remove(id.index());
+    }
+
+    /// Frees what nobody looks at any more; how much still waits.
+    pub(super) fn collect(&self) -> usize {
+        self.driver.collect() + self.states.collect()
     }
 
     /// Whether it has nothing left to offer.
@@ -48,7 +74,10 @@ impl Attached {
         let capabilities = self.driver.capabilities();
         let manners = Manners { batch: capabilities.batch_size, in_order: capabilities.in_order };
         let depth = capabilities.queue_depth.map_or(config.depth, |depth| depth.min(config.depth));
-        let queue = self.driver.queue_pair(&QueuePairConfig { depth, ..*config });
+        let mut queue = self.driver.queue_pair(&QueuePairConfig { depth, ..*config });
+        if self.driver.session_state_len() > 0 {
+            queue.set_states(SessionStates::new(self.states.reader()));
+        }
         Box::new(Lane::new(queue, manners))
     }
 }
@@ -95,7 +124,8 @@ impl Drivers {
         }
         let id = DriverId(self.next_id);
         self.next_id += 1;
-        let attached = Attached { id, driver, withdrawn: HashSet::new(), leaving: false };
+        let attached =
+            Attached { id, driver, withdrawn: HashSet::new(), states: Table::new(), leaving: false };
         for subscriber in &mut self.subscribers {
             subscriber.lanes |= 1 << slot;
             subscriber.tell(News::Came(slot as Slot, attached.lane(&subscriber.config)));

@@ -228,7 +228,7 @@ impl Registry {
                 inner.sessions.release(id);
                 // A part may have been opened and closed again.
                 for (_, attached) in inner.drivers.all() {
-                    attached.driver.collect();
+                    attached.collect();
                 }
                 Err(error)
             }
@@ -277,7 +277,7 @@ impl Registry {
             self.forget(&mut inner, &freed);
         }
         let leaving = inner.drivers.all().filter(|(_, attached)| attached.leaving).count();
-        let with_drivers: usize = inner.drivers.all().map(|(_, attached)| attached.driver.collect()).sum();
+        let with_drivers: usize = inner.drivers.all().map(|(_, attached)| attached.collect()).sum();
         leaving + with_drivers + self.routes.collect()
     }
 
@@ -586,7 +586,7 @@ impl Inner {
         for attached in slots.into_iter().filter_map(|&slot| self.get(slot)) {
             // After it was detached, a driver is asked nothing any more: what it has of the session goes with it.
             if !attached.leaving {
-                attached.driver.close_session(id);
+                attached.close(id);
             }
         }
     }
