@@ -35,6 +35,7 @@
 
 pub mod algorithm;
 pub mod capability;
+pub mod completion;
 pub mod crew;
 pub mod device;
 pub mod dispatcher;
