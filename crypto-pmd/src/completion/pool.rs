@@ -22,7 +22,7 @@ pub use called::{CallbackPool, PoolCounters};
 pub use polled::{Order, Stopped, WorkerPool};
 
 /// Turns without any movement after which a pool that is being stopped gives up on what its drivers hold.
-const PATIENCE: u32 = 1 << 20;
+const PATIENCE: u32 = 1 << 18;
 
 /// Shape of a pool.
 #[derive(Clone, Debug)]
