@@ -259,6 +259,12 @@ impl Job {
         self.cookie
     }
 
+    /// Sets the cookie; the business of who stands between a caller and a driver, and gives the caller's back.
+    #[inline(always)]
+    pub fn set_cookie(&mut self, cookie: u64) {
+        self.cookie = cookie;
+    }
+
     /// The session.
     #[inline(always)]
     #[must_use]

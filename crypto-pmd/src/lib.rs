@@ -36,6 +36,7 @@
 pub mod algorithm;
 pub mod balance;
 pub mod capability;
+pub mod completion;
 pub mod crew;
 pub mod device;
 pub mod dispatcher;

@@ -7,8 +7,11 @@
 //!
 //! A job that failed keeps its place and leaves with its status. A job that does not come back in time is given up, so that those behind it
 //! go on; when it does come back, it leaves with [`Status::Late`](crate::Status::Late), out of order, and its packet must not be sent.
+//!
+//! Where no order is needed, a [`Spreader`] takes the owner's place: it only gives and takes.
 
 mod owner;
+mod spreader;
 mod worker;
 
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use crate::dispatcher::Dispatcher;
 use crate::job::{Job, JobBurst};
 
 pub use owner::Owner;
+pub use spreader::Spreader;
 pub use worker::Worker;
 
 /// Jobs in bursts, from core to core.
@@ -142,4 +146,14 @@ pub fn crew(
     let worker = |(lane, dispatcher): (&Lane, Dispatcher)| Worker::new(lane.clone(), dispatcher);
     let workers = lanes.iter().zip(theirs).map(worker).collect();
     (Owner::new(own, lanes, config, clock.clone()), workers)
+}
+
+/// A spreader with a worker for each of `theirs`, each of which is given `bursts` bursts at most (one at least).
+#[must_use]
+pub fn spread(theirs: Vec<Dispatcher>, bursts: usize) -> (Spreader, Vec<Worker>) {
+    let bursts = bursts.max(1);
+    let lanes: Vec<_> = theirs.iter().map(|_| Lane::new(bursts)).collect();
+    let worker = |(lane, dispatcher): (&Lane, Dispatcher)| Worker::new(lane.clone(), dispatcher);
+    let workers = lanes.iter().zip(theirs).map(worker).collect();
+    (Spreader::new(lanes, bursts), workers)
 }

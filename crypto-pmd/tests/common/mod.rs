@@ -4,6 +4,7 @@
 // Each test program uses a part of this; and a function that cannot set a test up may panic.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod erratic;
 mod suites;
 
 use crypto_pmd::drivers::Software;
