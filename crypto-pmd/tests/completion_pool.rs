@@ -21,7 +21,7 @@ use pipeline::lcore::{Idle, LcoreId};
 use pipeline::{Pool, PoolConfig};
 
 /// Far more than any of the waits here takes.
-const TURNS: usize = 50_000_000;
+const TURNS: usize = 10_000_000;
 const BUFFERS: usize = 2048;
 
 struct Rig {

@@ -79,8 +79,9 @@ fn keyed_hashes_give_the_published_tags_and_refuse_others() {
         let mut other = tag.clone();
         other[0] ^= 0x80;
         assert!(is_forged(&mac.check_mac(&nonce, &data, &other)), "{case}");
-        // The first Poly1305 vector has a key of zeros, under which all tags are alike.
-        if tag.iter().all(|&byte| byte == 0) {
+        // The null hash tells nothing, nor does Poly1305 with a factor of zeros, which some of its vectors have.
+        let blind = algorithm == IntegrityAlgorithm::Poly1305 && hex(key).starts_with(&[0; 16]);
+        if blind || algorithm == IntegrityAlgorithm::Null {
             continue;
         }
         data.push(0);
