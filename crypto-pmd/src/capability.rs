@@ -1,5 +1,7 @@
 //! What a driver can do, as data: what placement decides by, and what tables are made from.
 
+mod table;
+
 use std::fmt;
 
 use smallvec::SmallVec;
@@ -10,6 +12,8 @@ use crate::algorithm::{
 use crate::key::Key;
 use crate::key_op::KeySupport;
 use crate::transform::{SessionParams, Transform};
+
+pub use table::table;
 
 /// Key lengths in bytes that an algorithm takes.
 #[derive(Clone, Debug, PartialEq, Eq)]

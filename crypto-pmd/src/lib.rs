@@ -66,3 +66,8 @@ pub use registry::{Moves, Opened, Placement, Ranking, Registry, SessionOptions};
 pub use session::SessionId;
 pub use step::{Iv, Step};
 pub use transform::{SessionParams, Transform};
+
+/// The guide's examples, so that they are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Guide;
