@@ -262,6 +262,7 @@ mod tests {
                 prop_assert_eq!(sad.len(), model.len());
                 view.refresh();
             }
+            view.refresh();
             prop_assert_eq!(sad.collect(), 0);
             let table = view.table().unwrap();
             for spi in 256..300 {
