@@ -8,6 +8,7 @@ use crate::algorithm::{
     AeadAlgorithm, Algorithm, CipherAlgorithm, CompressionAlgorithm, DigestAlgorithm, IntegrityAlgorithm,
 };
 use crate::key::Key;
+use crate::key_op::KeySupport;
 use crate::transform::{SessionParams, Transform};
 
 /// Key lengths in bytes that an algorithm takes.
@@ -155,6 +156,14 @@ pub struct Capabilities {
     pub aeads: Vec<Supported<AeadAlgorithm>>,
     /// Compression.
     pub compression: Vec<Supported<CompressionAlgorithm>>,
+    /// Key operations.
+    pub key_operations: Vec<KeySupport>,
+    /// Jobs that it likes to get at once, so that it is worth to wait a little for more; 0 and 1 for any number.
+    pub batch_size: usize,
+    /// Jobs that a queue pair holds at most, `None` where only the configuration of the queue pair bounds it.
+    pub queue_depth: Option<usize>,
+    /// True when a queue pair gives jobs back in the order in which it took them.
+    pub in_order: bool,
     /// Sessions that fit, `None` for as many as memory holds.
     pub max_sessions: Option<usize>,
     /// True when packets of several segments are taken.
@@ -171,6 +180,9 @@ pub enum Unsupported {
     /// A broken algorithm, which this program was built without.
     #[error("{0} is broken and left out; who needs it builds with the cargo feature `legacy` of crypto-pmd")]
     Legacy(&'static str),
+    /// Not any more.
+    #[error("{0} was withdrawn")]
+    Withdrawn(&'static str),
     /// Not with this key.
     #[error("{algorithm} takes no key of {len} bytes")]
     KeyLength {

@@ -7,8 +7,12 @@
 
 use std::fmt;
 
+use pipeline::publish::Reader;
+use zeroize::Zeroizing;
+
 use crate::capability::{Capabilities, Unsupported};
 use crate::job::JobBurst;
+use crate::key_op::{KeyQueue, KeyQueueConfig, Unblock};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
@@ -58,6 +62,38 @@ impl Default for QueuePairConfig {
     }
 }
 
+/// What the framework keeps for the sessions of a driver, as a queue pair reads it: for each as many bytes as the driver asked for.
+#[derive(Debug)]
+pub struct SessionStates(Reader<State>);
+
+/// Generation of the handle, and the bytes, which are wiped when they go.
+pub(crate) type State = (u32, Zeroizing<Box<[u8]>>);
+
+impl SessionStates {
+    pub(crate) fn new(reader: Reader<State>) -> Self {
+        Self(reader)
+    }
+
+    /// A burst boundary: changes made so far are seen from here on.
+    #[inline(always)]
+    pub fn refresh(&mut self) {
+        self.0.refresh();
+    }
+
+    /// What the driver wrote when the session was opened; `None` for a session that is not, or not any more.
+    #[inline(always)]
+    #[must_use]
+    pub fn find(&self, id: SessionId) -> Option<&[u8]> {
+        let (generation, state) = self.0.find(id.index())?;
+        (*generation == id.generation()).then_some(&***state)
+    }
+
+    /// Nothing is looked at until the next burst boundary.
+    pub fn offline(&mut self) {
+        self.0.offline();
+    }
+}
+
 /// Control side of a driver.
 pub trait Driver: Send + Sync + fmt::Debug {
     /// Name with unit, as in `software0`.
@@ -72,6 +108,25 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// What is not supported, or that there is no room.
     fn open_session(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError>;
 
+    /// Bytes of state that the framework is to keep for each session, and to hand to the driver; 0 for a driver that keeps its own.
+    fn session_state_len(&self) -> usize {
+        0
+    }
+
+    /// As [`Driver::open_session`], with the session's state, all zero, to be filled in. Queue pairs find it again by the handle, in what
+    /// they were given by [`QueuePair::set_states`]; it is wiped when the session is closed and no queue pair looks at it.
+    ///
+    /// # Errors
+    /// As [`Driver::open_session`].
+    fn open_with_state(
+        &self,
+        id: SessionId,
+        params: &SessionParams,
+        _state: &mut [u8],
+    ) -> Result<(), OpenError> {
+        self.open_session(id, params)
+    }
+
     /// Forgets a session and wipes its keys, once no queue pair uses it; see [`Driver::collect`].
     fn close_session(&self, id: SessionId);
 
@@ -82,6 +137,11 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// Makes a queue pair for one core.
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair>;
+
+    /// Makes a queue of key operations for one core, which says by `unblock` that it has room again; `None` when it does none.
+    fn key_queue(&self, _config: &KeyQueueConfig, _unblock: Unblock) -> Option<Box<dyn KeyQueue>> {
+        None
+    }
 }
 
 /// Data side of a driver, owned by one core.
@@ -94,6 +154,22 @@ pub trait QueuePair: Send + fmt::Debug {
 
     /// Starts whatever is held back to fill a batch.
     fn flush(&mut self) {}
+
+    /// Gets the handle by which it says that it has room again after it was blocked. Once, before anything is submitted.
+    fn set_unblock(&mut self, _unblock: Unblock) {}
+
+    /// Gets the sessions' states, where the driver asked for some. Once, before anything is submitted.
+    fn set_states(&mut self, _states: SessionStates) {}
+
+    /// Right after a submit that left jobs: whether the driver is out of something for a short while, and will signal when it has it
+    /// again. It is offered nothing until then. A driver that does not signal says no, and is asked again and again.
+    fn is_blocked(&self) -> bool {
+        false
+    }
+
+    /// The driver goes: nothing more is submitted here. What it has not begun may come back as [`Status::Retry`](crate::Status::Retry), to be
+    /// done by another driver; all that it has must come back.
+    fn leave(&mut self) {}
 
     /// The core goes to sleep or stops: no claim is held on anything shared until the next call.
     fn offline(&mut self) {}

@@ -83,6 +83,10 @@ pub struct Shape<'a> {
 
 const ESN: u8 = 1;
 const DECRYPT: u8 = 2;
+/// May be held back to fill a batch.
+const BATCH: u8 = 4;
+/// Has a place in its dispatcher's order.
+const ORDERED: u8 = 8;
 
 /// One packet's worth of work; see the module.
 #[repr(C, align(64))]
@@ -192,6 +196,40 @@ impl Job {
     pub fn with_extension(mut self, extension: Extension) -> Self {
         self.extension = extension;
         self
+    }
+
+    /// Lets the framework hold the job back for a while, to give its driver more at once.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_batch(mut self) -> Self {
+        self.flags |= BATCH;
+        self
+    }
+
+    #[inline(always)]
+    pub(crate) fn may_be_batched(&self) -> bool {
+        self.flags & BATCH != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.flags & ORDERED != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_ordered(&mut self, ordered: bool) {
+        self.flags = self.flags & !ORDERED | if ordered { ORDERED } else { 0 };
+    }
+
+    /// On its way over two drivers: at the first, or at the second; 0 for all other jobs.
+    #[inline(always)]
+    pub(crate) fn leg(&self) -> u8 {
+        self.flags >> 4 & 3
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_leg(&mut self, leg: u8) {
+        self.flags = self.flags & !(3 << 4) | leg << 4;
     }
 
     /// Which way.

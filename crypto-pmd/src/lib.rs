@@ -34,6 +34,7 @@
 //! ```
 
 pub mod algorithm;
+pub mod balance;
 pub mod capability;
 pub mod completion;
 pub mod crew;
@@ -43,6 +44,9 @@ pub mod drivers;
 pub mod extension;
 pub mod job;
 pub mod key;
+pub mod key_dispatcher;
+pub mod key_op;
+pub mod measure;
 pub mod registry;
 pub mod session;
 pub mod step;
@@ -52,12 +56,13 @@ pub use algorithm::{
     AeadAlgorithm, Algorithm, CipherAlgorithm, CompressionAlgorithm, DigestAlgorithm, IntegrityAlgorithm,
 };
 pub use capability::Capabilities;
-pub use device::{Driver, DriverId, OpenError, QueuePair, QueuePairConfig};
-pub use dispatcher::Dispatcher;
+pub use device::{Driver, DriverId, OpenError, QueuePair, QueuePairConfig, SessionStates};
+pub use dispatcher::{Dispatcher, DispatcherCounters};
 pub use extension::{Extension, ExtensionPool};
 pub use job::{Job, Operation, Status};
 pub use key::Key;
-pub use registry::{Placement, Registry};
+pub use key_dispatcher::{KeyCompletion, KeyDispatcher};
+pub use registry::{Moves, Opened, Placement, Ranking, Registry, SessionOptions};
 pub use session::SessionId;
 pub use step::{Iv, Step};
 pub use transform::{SessionParams, Transform};

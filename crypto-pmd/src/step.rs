@@ -24,14 +24,34 @@ impl IvBytes {
     /// assert_eq!(IvBytes::new(&[7; 8]).unwrap().bytes(), [7; 8]);
     /// assert_eq!(IvBytes::new(&[7; 17]), None);
     /// ```
+    #[inline(always)]
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        let mut place = [0; MAX_IV];
-        place.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self { place, len: bytes.len() as u8 })
+        if let Ok(place) = bytes.try_into() {
+            return Some(Self { place, len: MAX_IV as u8 });
+        }
+        let mut all = Self::default();
+        all.push(bytes).then_some(all)
+    }
+
+    /// The first `len` bytes of a little-endian word, which are at most [`MAX_IV`]: written at once, since they are read at once.
+    #[inline(always)]
+    pub(crate) fn from_word(word: u128, len: u8) -> Self {
+        Self { place: word.to_le_bytes(), len: len.min(MAX_IV as u8) }
+    }
+
+    /// Adds bytes at the end; false and no change when there is no room.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
+        let start = usize::from(self.len);
+        let Some(place) = self.place.get_mut(start..start + bytes.len()) else { return false };
+        place.copy_from_slice(bytes);
+        self.len += bytes.len() as u8;
+        true
     }
 
     /// The bytes.
+    #[inline(always)]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.place.get(..usize::from(self.len)).unwrap_or_default()

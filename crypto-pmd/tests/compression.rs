@@ -158,11 +158,28 @@ fn a_pool_without_buffers_is_said_and_both_packets_left_as_they_were() {
         assert_eq!(bytes_of(&source), sealed);
         assert!(destination.is_none_or(|destination| destination.data() == b"old"));
     }
-    // A chain of more segments than a packet may have is no better than an empty pool.
+}
+
+/// Also by just one: 64 more buffers behind the first.
+#[test]
+fn a_chain_of_more_segments_than_a_packet_may_have_is_no_better_than_an_empty_pool() {
+    let mut bench = Bench::new();
+    let session = open(&bench);
     let tiny = Pool::new(PoolConfig { buffers: 256, stride: 512 }).unwrap();
-    let job = Job::new(tiny.alloc_copy(&sealed).unwrap(), session, Operation::Decrypt);
-    assert_eq!(bench.run(job.with_cipher(0, sealed.len() as u32)).status(), Status::NoBuffer);
-    assert_eq!(tiny.available(), 256);
+    for (len, expected) in
+        [(60_000, Status::NoBuffer), (64 * 256 + 1, Status::NoBuffer), (64 * 256, Status::Done)]
+    {
+        let sealed = bomb(&mut bench, session, len);
+        let job =
+            Job::new(bench.packet(&sealed), session, Operation::Decrypt).with_cipher(0, sealed.len() as u32);
+        let done = bench.run(job.with_destination(tiny.alloc_copy(b"old").unwrap()));
+        assert_eq!(done.status(), expected, "{len}");
+        let destination = done.into_packet();
+        let after = if expected == Status::Done { vec![0; len] } else { b"old".to_vec() };
+        assert_eq!(bytes_of(&destination), after);
+        drop(destination);
+        assert_eq!(tiny.available(), 256);
+    }
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn what_a_worker_does_not_bring_back_in_time_is_passed_over_and_late_when_it_com
 
 #[test]
 fn jobs_that_never_come_back_are_not_waited_for_even_when_nothing_stands_behind_them() {
-    let config = CrewConfig { window: 64, bursts: 9, deadline_ns: 1, ..CrewConfig::default() };
+    let config = CrewConfig { window: 64, bursts: 9, deadline_ns: 1 };
     let mut rig = Rig::new(1, 64, 64, config);
     assert_eq!(rig.submit(64), 64, "the whole window");
     for _ in 0..1_000_000 {

@@ -7,6 +7,7 @@ mod common;
 
 use common::{Bench, HMACS, Suite};
 use crypto_pmd::drivers::{Null, Software};
+use crypto_pmd::job::JobBurst;
 use crypto_pmd::*;
 
 /// What becomes of an encryption under `session`; a packet that was refused must be as it was.
@@ -84,9 +85,92 @@ fn status_on_a_late_driver(early: &[fn(&Registry) -> DriverId]) -> Status {
 }
 
 #[test]
-fn a_session_on_a_driver_that_came_after_the_dispatcher_is_unknown_there() {
+fn a_dispatcher_has_a_queue_pair_on_a_driver_that_came_after_it() {
     let software = |registry: &Registry| registry.attach(Software::new()).unwrap();
     let null = |registry: &Registry| registry.attach(Null::new()).unwrap();
-    assert_eq!(status_on_a_late_driver(&[software]), Status::UnknownSession);
-    assert_eq!(status_on_a_late_driver(&[software, null]), Status::UnknownSession);
+    assert_eq!(status_on_a_late_driver(&[software]), Status::Done);
+    assert_eq!(status_on_a_late_driver(&[software, null]), Status::Done);
+}
+
+/// Keeps nothing itself: what it knows of a session lies in the framework's state, and its queue pair writes that behind the packet.
+#[derive(Debug)]
+struct Stateless(Capabilities);
+
+#[derive(Debug)]
+struct StatelessQueue(Option<SessionStates>, JobBurst);
+
+impl Driver for Stateless {
+    fn name(&self) -> &str {
+        "stateless0"
+    }
+    fn capabilities(&self) -> &Capabilities {
+        &self.0
+    }
+    fn open_session(&self, _id: SessionId, _params: &SessionParams) -> Result<(), OpenError> {
+        panic!("it asked for state")
+    }
+    fn session_state_len(&self) -> usize {
+        8
+    }
+    fn open_with_state(
+        &self,
+        _id: SessionId,
+        params: &SessionParams,
+        state: &mut [u8],
+    ) -> Result<(), OpenError> {
+        assert_eq!(state, [0; 8], "all zero when the driver first sees it");
+        state.copy_from_slice(&params.transforms[0].key().unwrap().bytes()[..8]);
+        Ok(())
+    }
+    fn close_session(&self, _id: SessionId) {}
+    fn queue_pair(&self, _config: &QueuePairConfig) -> Box<dyn QueuePair> {
+        Box::new(StatelessQueue(None, JobBurst::new()))
+    }
+}
+
+impl QueuePair for StatelessQueue {
+    fn set_states(&mut self, states: SessionStates) {
+        self.0 = Some(states);
+    }
+    fn submit(&mut self, jobs: &mut JobBurst) -> usize {
+        let states = self.0.as_mut().unwrap();
+        states.refresh();
+        for job in jobs.iter_mut() {
+            let state = states.find(job.session()).map(<[u8]>::to_vec);
+            job.set_status(if state.is_some() { Status::Done } else { Status::UnknownSession });
+            let (source, _, _) = job.parts_mut();
+            source.data_mut()[..8].copy_from_slice(&state.unwrap_or(vec![0; 8]));
+        }
+        self.1.take_from(jobs)
+    }
+    fn poll(&mut self, done: &mut JobBurst) -> usize {
+        self.0.as_mut().unwrap().refresh();
+        done.take_from(&mut self.1)
+    }
+}
+
+#[test]
+fn the_framework_keeps_a_zeroed_state_for_each_session_which_the_driver_finds_by_the_handle() {
+    let registry = Registry::new();
+    registry.attach(Stateless(Capabilities { anything: true, ..Capabilities::default() })).unwrap();
+    let mut bench = Bench::over(registry);
+    let with_key = |key: u8| {
+        let transform = Transform::integrity(IntegrityAlgorithm::HmacSha1, Key::new(&[key; 20]), 12);
+        SessionParams::from(transform)
+    };
+    let sessions: Vec<_> = (1..=100).map(|key| (key, bench.open(with_key(key)))).collect();
+    for &(key, session) in sessions.iter().rev() {
+        let job = Job::new(bench.packet(&[9; 16]), session, Operation::Encrypt);
+        let (status, bytes) = bench.finish(job);
+        assert_eq!((status, &bytes[..8]), (Status::Done, &[key; 8][..]));
+    }
+    let (_, gone) = sessions[7];
+    assert!(bench.registry.close(gone));
+    let again = bench.open(with_key(200));
+    assert_eq!(gone.index(), again.index());
+    let job = Job::new(bench.packet(&[9; 16]), gone, Operation::Encrypt);
+    assert_eq!(bench.finish(job).0, Status::UnknownSession);
+    bench.registry.collect();
+    bench.dispatcher.poll(&mut JobBurst::new());
+    assert_eq!(bench.registry.collect(), 0);
 }

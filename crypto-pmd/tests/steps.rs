@@ -267,6 +267,37 @@ fn the_high_half_of_a_sequence_number_goes_with_every_step_that_hashes() {
     }
 }
 
+/// Behind the data (RFC 4303 section 2.2.1), or behind the SPI where the hash takes a nonce as an AEAD does (RFC 4543 section 3.3).
+#[test]
+fn a_keyed_hash_has_the_high_half_where_its_standard_has_it() {
+    let mut bench = Bench::new();
+    let high = [0x80, 0x41, 0x42, 0x43];
+    for suite in Suite::alone().into_iter().filter(|suite| suite.block == 0 && suite.detects()) {
+        let session = bench.open(suite.params.clone());
+        let algorithm = suite.params.transforms[0].algorithm();
+        for len in (4..70).chain([600]) {
+            let data = key(len, 7).bytes().to_vec();
+            let at = if suite.iv_len > 0 { 4 } else { len };
+            let whole = [&data[..at], &high, &data[at..]].concat();
+            let mut tag = |data: &[u8], esn: Option<u32>| {
+                let bytes = [&vec![3; suite.iv_len], data, &vec![0; suite.tag_len]].concat();
+                let (start, covered) = (suite.iv_len as u32, data.len() as u32);
+                let job = Job::new(bench.packet(&bytes), session, Operation::Encrypt);
+                let job = job.with_integrity(start as u16, covered).with_tag(start + covered);
+                let job = match esn {
+                    Some(high) => job.with_esn_high(high),
+                    None => job,
+                };
+                let (status, after) = bench.finish(job);
+                assert_eq!(status, Status::Done);
+                after[after.len() - suite.tag_len..].to_vec()
+            };
+            assert_eq!(tag(&data, Some(u32::from_be_bytes(high))), tag(&whole, None), "{algorithm} {len}");
+        }
+        assert!(bench.registry.close(session));
+    }
+}
+
 #[test]
 fn a_digest_may_go_into_what_it_covers() {
     let mut bench = Bench::new();
@@ -280,4 +311,22 @@ fn a_digest_may_go_into_what_it_covers() {
         run(&mut bench, session, &[&bytes[..], &[0; 16]].concat(), &[apart], Operation::Encrypt);
     assert_eq!((status, &after[20..36]), (Status::Done, &expected[64..]));
     assert_eq!((&after[..20], &after[36..]), (&bytes[..20], &bytes[36..]));
+}
+
+#[test]
+fn a_cipher_and_a_hash_that_both_take_an_iv_are_told_theirs_by_steps() {
+    let mut bench = Bench::new();
+    let gmac = Transform::integrity(IntegrityAlgorithm::AesGmac, key(16, 5), 16);
+    let session = bench.open(SessionParams::from_iter([cbc(1), gmac.clone()]));
+    let bytes: Vec<u8> = (0..92).collect();
+    let cipher = Step::new(CipherAlgorithm::AesCbc, Operation::Encrypt, 28, 48).with_iv(0, Iv::Present);
+    let hash = Step::new(IntegrityAlgorithm::AesGmac, Operation::Encrypt, 0, 76).with_iv(16, Iv::Present);
+    let steps = [cipher, hash.with_tag(76)];
+    let (status, sealed) = run(&mut bench, session, &bytes, &steps, Operation::Encrypt);
+    let (first, second) = (bench.open(cbc(1)), bench.open(gmac));
+    let (_, half) = run(&mut bench, first, &bytes, &steps[..1], Operation::Encrypt);
+    let expected = run(&mut bench, second, &half, &steps[1..], Operation::Encrypt);
+    assert_eq!((status, sealed), expected);
+    let straight = Job::new(bench.packet(&bytes), session, Operation::Encrypt).with_cipher(28, 48);
+    assert_eq!(bench.finish(straight), (Status::BadSteps, bytes));
 }

@@ -227,13 +227,15 @@ impl<T> fmt::Debug for Reader<T> {
 }
 
 impl<T> Reader<T> {
-    /// A burst boundary: nothing that was found before is looked at any more.
+    /// A burst boundary: nothing that was found before is looked at any more. True when something may have changed since the last one.
     #[inline(always)]
-    pub fn refresh(&mut self) {
+    pub fn refresh(&mut self) -> bool {
         let epoch = self.shared.epoch.load(Ordering::Acquire);
-        if epoch != self.seen || !self.online {
+        let changed = epoch != self.seen || !self.online;
+        if changed {
             self.pass(epoch);
         }
+        changed
     }
 
     #[cold]

@@ -28,6 +28,7 @@ impl Null {
         let capabilities = Capabilities {
             anything: true,
             synchronous: true,
+            in_order: true,
             scatter_gather: true,
             ..Capabilities::default()
         };

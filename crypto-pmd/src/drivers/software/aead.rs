@@ -56,7 +56,7 @@ impl<P: Place> Aead<P> {
     }
 
     /// Works on `data` in place and writes or checks `tag`; nothing is changed unless the status is done.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(
         &self,
         operation: Operation,
@@ -85,6 +85,8 @@ fn put<P: Place, A: KeyInit + 'static>(key: &[u8]) -> Option<P::Of<A>> {
     A::new_from_slice(key).ok().map(P::put)
 }
 
+/// One copy for sessions and for keys of one request: what it calls is then called from one place, and inlined.
+#[inline(never)]
 fn run_with<A: AeadInOut>(
     aead: &A,
     operation: Operation,

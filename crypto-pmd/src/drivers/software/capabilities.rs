@@ -17,12 +17,14 @@ const SHORT: usize = 12;
 pub(super) fn capabilities() -> Capabilities {
     Capabilities {
         synchronous: true,
+        in_order: true,
         scatter_gather: true,
         ciphers: list(CipherAlgorithm::ALL, |algorithm| (cipher_keys(algorithm), SmallVec::new())),
         integrity: list(IntegrityAlgorithm::ALL, |algorithm| (hash_keys(algorithm), tags(algorithm))),
         digests: list(DigestAlgorithm::ALL, |algorithm| (KeyLengths::NONE, digests(algorithm))),
         aeads: list(AeadAlgorithm::ALL, aead),
         compression: list(CompressionAlgorithm::ALL, |_| (KeyLengths::NONE, SmallVec::new())),
+        key_operations: super::key::support(),
         ..Capabilities::default()
     }
 }

@@ -63,7 +63,7 @@ impl<P: Place> Cbc<P> {
     }
 
     /// Works on `data` in place; false (and no change) unless it is whole blocks and the IV is one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(&self, operation: Operation, iv: &[u8], data: &mut [u8]) -> bool {
         match self {
             Self::Aes128(aes) => run_with(&**aes, operation, iv, data),
@@ -90,6 +90,8 @@ fn put<P: Place, C: KeyInit + 'static>(key: &[u8]) -> Option<P::Of<C>> {
     C::new_from_slice(key).ok().map(P::put)
 }
 
+/// One copy for sessions and for keys of one request: what it calls is then called from one place, and inlined.
+#[inline(never)]
 fn run_with<C>(cipher: &C, operation: Operation, iv: &[u8], data: &mut [u8]) -> bool
 where
     C: BlockSizeUser + BlockCipherEncrypt + BlockCipherDecrypt,

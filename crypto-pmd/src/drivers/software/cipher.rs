@@ -38,7 +38,7 @@ impl<P: Place> Cipher<P> {
 
     /// Works on `data` in place; false (and no change) when the IV's or the data's length does not fit the cipher, or its
     /// block counter would wrap.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(&self, operation: Operation, iv: &[u8], data: &mut [u8]) -> bool {
         match self {
             Self::Cbc(cbc) => cbc.run(operation, iv, data),

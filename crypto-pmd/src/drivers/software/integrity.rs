@@ -103,7 +103,7 @@ impl<P: Place> Integrity<P> {
     }
 
     /// Writes or checks `tag`; true when written or matching.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(&self, operation: Operation, input: &Input<'_>, tag: &mut [u8]) -> bool {
         match &self.state {
             State::HmacSha1(mac) => finish(&**mac, operation, input, tag),
@@ -167,14 +167,15 @@ fn legacy<P: Place>(_algorithm: IntegrityAlgorithm, _key: &[u8]) -> Option<State
     None
 }
 
-#[inline]
+/// One copy for sessions and for keys of one request: what it calls is then called from one place, and inlined.
+#[inline(never)]
 fn finish<M: Mac + Clone>(mac: &M, operation: Operation, input: &Input<'_>, tag: &mut [u8]) -> bool {
     let whole = mac.clone().chain_update(input.data).chain_update(input.high).finalize().into_bytes();
     settle(&whole, operation, tag)
 }
 
 /// Writes the front of a hash to `tag`, or compares it; false also for a tag longer than the hash.
-#[inline]
+#[inline(always)]
 pub(super) fn settle(whole: &[u8], operation: Operation, tag: &mut [u8]) -> bool {
     let Some(expected) = whole.get(..tag.len()) else { return false };
     match operation {

@@ -18,6 +18,7 @@ mod delivery;
 mod digest;
 mod gmac;
 mod integrity;
+pub mod key;
 #[cfg(feature = "legacy")]
 mod kpdk;
 mod nonce;
@@ -37,11 +38,13 @@ use crate::capability::Capabilities;
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
 use crate::drivers::sessions::Sessions;
 use crate::key::wipe_stack;
+use crate::key_op::{KeyQueue, KeyQueueConfig, Unblock};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
 use capabilities::capabilities;
 use chain::Chain;
+use key::{KeyEngine, KeyWorkers};
 use queue::Queue;
 
 /// The driver.
@@ -50,6 +53,7 @@ pub struct Software {
     name: String,
     capabilities: Capabilities,
     sessions: Sessions<Chain>,
+    keys: KeyEngine,
 }
 
 impl Default for Software {
@@ -68,7 +72,14 @@ impl Software {
     /// The driver with another unit number.
     #[must_use]
     pub fn with_unit(unit: u16) -> Self {
-        Self { name: format!("software{unit}"), capabilities: capabilities(), sessions: Sessions::new() }
+        Self::with_key_workers(unit, KeyWorkers::default())
+    }
+
+    /// The driver with another unit number and its own choice of threads for key operations.
+    #[must_use]
+    pub fn with_key_workers(unit: u16, workers: KeyWorkers) -> Self {
+        let (name, capabilities) = (format!("software{unit}"), capabilities());
+        Self { name, capabilities, sessions: Sessions::new(), keys: KeyEngine::new(workers) }
     }
 }
 
@@ -95,5 +106,8 @@ impl Driver for Software {
     }
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
         Box::new(Queue::new(self.sessions.view(), config))
+    }
+    fn key_queue(&self, config: &KeyQueueConfig, unblock: Unblock) -> Option<Box<dyn KeyQueue>> {
+        self.keys.queue(&self.name, config, unblock)
     }
 }

@@ -119,7 +119,8 @@ fn run(chain: &Chain, job: &mut Job, bench: &mut Bench) -> Status {
     run_on_copy(chain, job, bench)
 }
 
-/// Over a copy, from where the result goes on when the job is done.
+/// Over a copy, from where the result goes on when the job is done. Apart, so that it does not crowd what is done in place.
+#[inline(never)]
 fn run_on_copy(chain: &Chain, job: &mut Job, bench: &mut Bench) -> Status {
     let Some(scratch) = bench.scratch.get_mut(..job.input_len()) else { return Status::TooLong };
     let (source, _, shape) = job.parts_mut();

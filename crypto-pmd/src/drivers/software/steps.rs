@@ -8,13 +8,13 @@ use crate::algorithm::Algorithm;
 use crate::extension::Extension;
 use crate::job::{Operation, Shape, Status};
 use crate::key::wipe_stack;
-use crate::step::{Iv, Step};
+use crate::step::{Iv, IvBytes, Step};
 
 use super::aead::Aead;
 use super::chain::{Chain, Part};
 use super::cipher::Cipher;
 use super::integrity::{Input, Integrity};
-use super::nonce::{Nonce, NonceRule};
+use super::nonce::NonceRule;
 use super::place::Stack;
 use super::random::Random;
 use super::straight::{split, with_high_half};
@@ -107,10 +107,10 @@ fn run_cipher(
     let iv = take_iv(step, algorithm.into(), &unit.nonce, iv_place, packet, random)?;
     let data = packet.get_mut(range).ok_or(Status::BadRange)?;
     let fits = match context.key {
-        None => unit.cipher.run(step.operation, &iv, data),
+        None => unit.cipher.run(step.operation, iv.bytes(), data),
         Some(key) => {
             let cipher = Cipher::<Stack>::new(algorithm, key).ok_or(Status::BadKey)?;
-            cipher.run(step.operation, &iv, data)
+            cipher.run(step.operation, iv.bytes(), data)
         }
     };
     if fits { Ok(()) } else { Err(Status::BadRange) }
@@ -138,7 +138,7 @@ fn run_integrity(
     let high = context.esn_high.map(u32::to_be_bytes);
     let mut tag: SmallVec<[u8; 64]> = SmallVec::from_slice(packet.get(tag_place.clone()).unwrap_or_default());
     let input = Input {
-        nonce: &nonce,
+        nonce: nonce.bytes(),
         data: packet.get(range).unwrap_or_default(),
         high: high.as_ref().map_or(&[][..], |high| high),
     };
@@ -184,10 +184,10 @@ fn run_aead(
     };
     let aad = context.associated.or(extended.as_deref()).unwrap_or(in_packet);
     let status = match context.key {
-        None => unit.aead.run(step.operation, &nonce, aad, data, &mut tag),
+        None => unit.aead.run(step.operation, nonce.bytes(), aad, data, &mut tag),
         Some(key) => {
             let aead = Aead::<Stack>::new(unit.algorithm, key, unit.tag_len).ok_or(Status::BadKey)?;
-            aead.run(step.operation, &nonce, aad, data, &mut tag)
+            aead.run(step.operation, nonce.bytes(), aad, data, &mut tag)
         }
     };
     match status {
@@ -245,9 +245,9 @@ fn take_iv(
     place: Range<usize>,
     packet: &mut [u8],
     random: &mut Random,
-) -> Result<Nonce, Status> {
+) -> Result<IvBytes, Status> {
     if rule.is_none() {
-        return Ok(Nonce::new());
+        return Ok(IvBytes::default());
     }
     match step.iv {
         Iv::Explicit { bytes, .. } => {
@@ -257,13 +257,14 @@ fn take_iv(
             if let Some(to) = packet.get_mut(place).filter(|to| !to.is_empty()) {
                 to.copy_from_slice(bytes.bytes());
             }
-            Ok(rule.whole(bytes.bytes()))
+            rule.whole(bytes.bytes())
         }
         Iv::Generated if step.operation == Operation::Encrypt => {
             let to = packet.get_mut(place).ok_or(Status::BadRange)?;
             random.iv(algorithm, to)?;
-            Ok(rule.whole(to))
+            rule.whole(to)
         }
-        Iv::Present | Iv::Generated => Ok(rule.whole(packet.get(place).ok_or(Status::BadRange)?)),
+        Iv::Present | Iv::Generated => packet.get(place).and_then(|part| rule.whole(part)),
     }
+    .ok_or(Status::BadRange)
 }

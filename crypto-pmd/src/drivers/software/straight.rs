@@ -3,14 +3,15 @@
 use smallvec::SmallVec;
 
 use crate::job::{Operation, Shape, Status};
+use crate::step::IvBytes;
 
 use super::chain::Chain;
 use super::integrity::Input;
-use super::nonce::{Nonce, NonceRule};
+use super::nonce::NonceRule;
 use super::unit::{AeadUnit, CipherUnit, IntegrityUnit};
 
 /// Does a job over the packet's bytes; `None` when its chain is not one of those that need no steps.
-#[inline]
+#[inline(always)]
 pub(super) fn run(chain: &Chain, job: &Shape<'_>, packet: &mut [u8]) -> Option<Status> {
     match chain {
         Chain::Separate { cipher, integrity } => {
@@ -61,8 +62,7 @@ fn ranges_fit(
         None => within((job.iv_offset, rule.in_packet())),
     };
     let cipher_fits = cipher.is_none_or(|unit| {
-        let (block, least) = (unit.algorithm.block_len(), unit.algorithm.least_len());
-        let whole = job.cipher.1 & (block - 1) == 0 && job.cipher.1 >= least;
+        let whole = job.cipher.1 & unit.beyond_blocks == 0 && job.cipher.1 >= unit.least_len;
         within(job.cipher) && whole && iv_fits(&unit.nonce)
     });
     cipher_fits
@@ -77,7 +77,7 @@ fn run_cipher(unit: &CipherUnit, job: &Shape<'_>, packet: &mut [u8]) -> Option<(
     let iv = nonce_of(job, &unit.nonce, packet)?;
     let (offset, len) = job.cipher;
     let data = packet.get_mut(offset..offset.checked_add(len)?)?;
-    unit.cipher.run(job.operation, &iv, data).then_some(())
+    unit.cipher.run(job.operation, iv.bytes(), data).then_some(())
 }
 
 /// Whether the tag was written or matches; `None` when a range lies outside the packet.
@@ -89,7 +89,7 @@ fn run_integrity(unit: &IntegrityUnit, job: &Shape<'_>, packet: &mut [u8]) -> Op
     let high = job.esn_high.map(u32::to_be_bytes);
     let nonce = nonce_of(job, &unit.nonce, packet)?;
     let input = Input {
-        nonce: &nonce,
+        nonce: nonce.bytes(),
         data: packet.get(offset..end)?,
         high: high.as_ref().map_or(&[][..], |high| high),
     };
@@ -116,7 +116,7 @@ fn run_aead(unit: &AeadUnit, job: &Shape<'_>, packet: &mut [u8]) -> Option<Statu
             &extended
         }
     };
-    let status = unit.aead.run(job.operation, &nonce, aad, data, &mut tag);
+    let status = unit.aead.run(job.operation, nonce.bytes(), aad, data, &mut tag);
     if job.operation == Operation::Encrypt && status == Status::Done {
         packet.get_mut(job.tag_offset..tag_end)?.copy_from_slice(&tag);
     }
@@ -124,16 +124,16 @@ fn run_aead(unit: &AeadUnit, job: &Shape<'_>, packet: &mut [u8]) -> Option<Statu
 }
 
 /// The explicit IV when there is one, else the salt and what the packet holds.
-#[inline]
-fn nonce_of(job: &Shape<'_>, rule: &NonceRule, packet: &[u8]) -> Option<Nonce> {
+#[inline(always)]
+fn nonce_of(job: &Shape<'_>, rule: &NonceRule, packet: &[u8]) -> Option<IvBytes> {
     if rule.is_none() {
-        return Some(Nonce::new());
+        return Some(IvBytes::default());
     }
     if let Some(iv) = job.extension.and_then(|extension| extension.iv()) {
-        return rule.allows(iv.len()).then(|| Nonce::from_slice(iv));
+        return IvBytes::new(iv).filter(|_| rule.allows(iv.len()));
     }
     let end = job.iv_offset.checked_add(rule.in_packet())?;
-    Some(rule.whole(packet.get(job.iv_offset..end)?))
+    rule.whole(packet.get(job.iv_offset..end)?)
 }
 
 /// Associated data and cipher range of a packet; `None` when one lies outside, or they share bytes.

@@ -15,6 +15,9 @@ pub(super) struct CipherUnit {
     pub(super) algorithm: CipherAlgorithm,
     pub(super) cipher: Cipher,
     pub(super) nonce: NonceRule,
+    /// Bits of a length that whole blocks do not have.
+    pub(super) beyond_blocks: usize,
+    pub(super) least_len: usize,
 }
 
 /// A hash, keyed or not.
@@ -52,7 +55,14 @@ impl Unit {
             Transform::Cipher { algorithm, key, salt, .. } => {
                 let nonce = NonceRule::of_cipher(*algorithm, salt)?;
                 let cipher = Cipher::new(*algorithm, key.bytes()).ok_or(bad_key)?;
-                Ok(Self::Cipher(CipherUnit { algorithm: *algorithm, cipher, nonce }))
+                let (beyond_blocks, least_len) = (algorithm.block_len() - 1, algorithm.least_len());
+                Ok(Self::Cipher(CipherUnit {
+                    algorithm: *algorithm,
+                    cipher,
+                    nonce,
+                    beyond_blocks,
+                    least_len,
+                }))
             }
             Transform::Integrity { algorithm, key, salt, tag_len, .. } => {
                 let nonce = NonceRule::of_integrity(*algorithm, salt)?;

@@ -1,0 +1,213 @@
+//! One driver as a dispatcher sees it: its queue pair, and the jobs that wait in front of it.
+//!
+//! Jobs wait for one of two reasons. The driver is out of something for a short while and has said so: it is blocked, gets nothing
+//! more until it signals, and then gets what waits first. Or jobs that may be are held to fill a batch: they go when there are enough of
+//! them, when the bound on their wait is over, when one comes that may not be held, or on a flush.
+//!
+//! Invariants: the driver is offered jobs in the order in which they came; no more than a burst waits; a blocked driver is offered
+//! nothing.
+
+use pipeline::Clock;
+use pipeline::clock::Tick;
+
+use crate::device::QueuePair;
+use crate::job::{Job, JobBurst};
+use crate::key_op::Unblock;
+
+/// How a driver wants to be given jobs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manners {
+    /// Jobs that it likes to get at once; 0 and 1 for any number.
+    pub(crate) batch: usize,
+    /// True when jobs come back in the order in which they were taken.
+    pub(crate) in_order: bool,
+}
+
+/// The lane of one driver.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    manners: Manners,
+    queue: Box<dyn QueuePair>,
+    unblock: Unblock,
+    /// What the driver had signalled before it refused.
+    blocked_at: Option<u64>,
+    waiting: JobBurst,
+    /// Since when jobs are held for a batch.
+    held_since: Option<Tick>,
+    /// Jobs of the call under way; empty between calls.
+    pub(super) batch: JobBurst,
+    /// Jobs that the driver took, and that came back.
+    issued: u64,
+    returned: u64,
+    leaving: bool,
+    /// The newest move away from here that was seen, and how many jobs had come by then.
+    departure: (u64, u64),
+}
+
+impl Lane {
+    pub(crate) fn new(mut queue: Box<dyn QueuePair>, manners: Manners) -> Self {
+        let unblock = Unblock::new();
+        queue.set_unblock(unblock.clone());
+        Self {
+            manners,
+            queue,
+            unblock,
+            blocked_at: None,
+            waiting: JobBurst::new(),
+            held_since: None,
+            batch: JobBurst::new(),
+            issued: 0,
+            returned: 0,
+            leaving: false,
+            departure: (0, 0),
+        }
+    }
+
+    /// Offers jobs and returns how many were taken, by the driver or to wait here.
+    #[inline]
+    pub(super) fn submit(&mut self, jobs: &mut JobBurst) -> usize {
+        let offered = jobs.len();
+        if self.is_clear() {
+            // Read before the driver can refuse, so that no signal is missed.
+            let signals = self.unblock.count();
+            self.queue.submit(jobs);
+            self.issued += (offered - jobs.len()) as u64;
+            if jobs.is_empty() || !self.queue.is_blocked() {
+                return offered - jobs.len();
+            }
+            self.blocked_at = Some(signals);
+        }
+        if !self.leaving {
+            self.waiting.take_from(jobs);
+        }
+        offered - jobs.len()
+    }
+
+    /// As above for the jobs in `batch`, of which some may be held.
+    pub(super) fn submit_batch(&mut self, clock: &Clock) {
+        if self.may_hold() {
+            self.held_since.get_or_insert_with(|| clock.tick());
+            self.waiting.take_from(&mut self.batch);
+            return;
+        }
+        self.release();
+        let offered = self.batch.len();
+        if self.is_clear() {
+            let signals = self.unblock.count();
+            self.queue.submit(&mut self.batch);
+            self.issued += (offered - self.batch.len()) as u64;
+            if self.batch.is_empty() || !self.queue.is_blocked() {
+                return;
+            }
+            self.blocked_at = Some(signals);
+        }
+        if !self.leaving {
+            self.waiting.take_from(&mut self.batch);
+        }
+    }
+
+    /// Whether the jobs in `batch` may wait for more.
+    fn may_hold(&self) -> bool {
+        let together = self.waiting.len() + self.batch.len();
+        together < self.manners.batch
+            && self.batch.iter().all(Job::may_be_batched)
+            && (self.waiting.is_empty() || self.held_since.is_some())
+            && self.blocked_at.is_none()
+            && !self.leaving
+    }
+
+    /// Offers what waits, when the driver is not blocked any more, and what is held, when its time is over.
+    #[inline]
+    pub(super) fn resume(&mut self, clock: &Clock, bound: Tick) {
+        if self.waiting.is_empty() && self.blocked_at.is_none() {
+            return;
+        }
+        let is_held = self.held_since.is_some_and(|since| clock.tick().saturating_sub(since) < bound);
+        if !is_held {
+            self.release();
+        }
+    }
+
+    /// Offers what waits, unless the driver is blocked.
+    #[cold]
+    fn release(&mut self) {
+        let signals = self.unblock.count();
+        if self.blocked_at == Some(signals) {
+            return;
+        }
+        (self.blocked_at, self.held_since) = (None, None);
+        let before = self.waiting.len();
+        if before == 0 {
+            return;
+        }
+        self.queue.submit(&mut self.waiting);
+        self.issued += (before - self.waiting.len()) as u64;
+        if !self.waiting.is_empty() && self.queue.is_blocked() {
+            self.blocked_at = Some(signals);
+        }
+    }
+
+    /// Adds finished jobs to `done` and returns how many.
+    #[inline]
+    pub(super) fn poll(&mut self, done: &mut JobBurst) -> usize {
+        let finished = self.queue.poll(done);
+        self.returned += finished as u64;
+        finished
+    }
+
+    /// Nothing is held for a batch any more.
+    pub(super) fn flush(&mut self) {
+        if self.held_since.is_some() {
+            self.release();
+        }
+        self.queue.flush();
+    }
+
+    pub(super) fn offline(&mut self) {
+        self.queue.offline();
+    }
+
+    /// The driver goes: what waits comes back, what it has is to come back in its own time.
+    pub(super) fn leave(&mut self) -> impl ExactSizeIterator<Item = Job> {
+        self.leaving = true;
+        (self.blocked_at, self.held_since) = (None, None);
+        self.queue.leave();
+        self.waiting.drain()
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Jobs that the driver has, and that wait for it.
+    #[inline(always)]
+    pub(super) fn load(&self) -> usize {
+        (self.issued - self.returned) as usize + self.waiting.len() + self.batch.len()
+    }
+
+    /// Whether the driver takes nothing now, as far as is known.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.leaving || self.blocked_at.is_some_and(|seen| seen == self.unblock.count())
+    }
+
+    /// Whether nothing keeps a job from going straight to the driver.
+    #[inline(always)]
+    pub(super) fn is_clear(&self) -> bool {
+        self.waiting.is_empty() && self.blocked_at.is_none() && !self.leaving
+    }
+
+    /// Whether jobs may be held here for a batch.
+    pub(super) fn holds(&self) -> bool {
+        self.manners.batch > 1
+    }
+
+    /// Whether jobs of a session that moved away, by the move of this number, may still be here: those that came before the move was seen
+    /// first. A driver that changes the order must have given all of its jobs back.
+    pub(super) fn may_have_jobs_from_before(&mut self, number: u64) -> bool {
+        let came = self.issued + (self.waiting.len() + self.batch.len()) as u64;
+        if number > self.departure.0 {
+            self.departure = (number, came);
+        }
+        self.returned < if self.manners.in_order { self.departure.1 } else { came }
+    }
+}

@@ -1,0 +1,75 @@
+//! The driver's side: a queue of key operations, apart from that of jobs.
+
+use std::fmt;
+#[cfg(not(loom))]
+use std::sync::Arc;
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(loom)]
+use loom::sync::Arc;
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering};
+
+use super::request::KeyRequest;
+
+/// Shape of a core's key queues.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyQueueConfig {
+    /// Requests that may be in a driver at once.
+    pub depth: usize,
+    /// Requests that the dispatcher keeps for each driver that is blocked; beyond that they stay with the caller.
+    pub waiting: usize,
+}
+
+impl Default for KeyQueueConfig {
+    fn default() -> Self {
+        Self { depth: 64, waiting: 64 }
+    }
+}
+
+/// Key operations of one core on one driver. No function may block, or compute what takes long.
+pub trait KeyQueue: Send + fmt::Debug {
+    /// Takes a request, which then comes out of [`KeyQueue::poll`] once.
+    ///
+    /// # Errors
+    /// The driver is out of room: the request comes back as it was, and none is offered until the driver has room
+    /// and has said so by [`Unblock::signal`].
+    fn submit(&mut self, request: KeyRequest) -> Result<(), KeyRequest>;
+
+    /// A request that is done, by [`KeyRequest::finish`].
+    fn poll(&mut self) -> Option<KeyRequest>;
+}
+
+/// How a driver says that it has room again for the key operations of one core; clones signal the same queue.
+///
+/// Make the room first and signal then. The dispatcher reads the count before it submits, so a signal that comes
+/// while a request is being refused is seen, and no wake-up is lost.
+///
+/// ```
+/// let unblock = crypto_pmd::key_op::Unblock::new();
+/// let before = unblock.count();
+/// unblock.clone().signal();
+/// assert_ne!(unblock.count(), before);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Unblock(Arc<AtomicU64>);
+
+impl Unblock {
+    /// A handle for one queue.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// There is room; from any thread.
+    pub fn signal(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// Signals so far; what made the room for them is visible to the caller.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
