@@ -5,6 +5,8 @@
 //! [`Dispatcher`]: bursts of [`Job`]s go in by `submit` and come out, done, by `poll`. A job owns its packet
 //! while a driver has it, so no caller can touch bytes that an engine works on.
 //!
+//! Whoever would rather not poll finds callbacks, pools of workers, futures, and calls that take and give bytes in [`completion`].
+//!
 //! ```
 //! use crypto_pmd::drivers::Software;
 //! use crypto_pmd::*;
@@ -56,6 +58,7 @@ pub use algorithm::{
     AeadAlgorithm, Algorithm, CipherAlgorithm, CompressionAlgorithm, DigestAlgorithm, IntegrityAlgorithm,
 };
 pub use capability::Capabilities;
+pub use completion::Simple;
 pub use device::{Driver, DriverId, OpenError, QueuePair, QueuePairConfig, SessionStates};
 pub use dispatcher::{Dispatcher, DispatcherCounters};
 pub use extension::{Extension, ExtensionPool};
