@@ -225,7 +225,7 @@ impl Lane {
 }
 
 /// What a driver on another thread and this core share, over all its interleavings.
-#[cfg(all(test, loom))]
+#[cfg(all(test, model))]
 mod models {
     use loom::sync::atomic::{AtomicBool, Ordering};
     use loom::thread;

@@ -8,6 +8,9 @@
 mod card;
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use card::{Card, Levers};
 use common::Bench;
 use crypto_pmd::balance::Policy;
@@ -485,6 +488,73 @@ fn the_first_bundle_that_can_be_had_is_taken() {
     let opened = registry.open_first(bundles, Placement::Hardware.into()).unwrap();
     assert_eq!(opened.bundle, 1);
     assert!(registry.open_first([gcm.into()], Placement::Hardware.into()).is_err());
+}
+
+#[test]
+fn a_session_is_synchronous_where_all_its_drivers_say_so() {
+    let (bench, card, _, on_card) = card_and_software();
+    let software = bench.registry.open(chain(2), Placement::Software).unwrap();
+    let both = SessionOptions { fallback: true, ..SessionOptions::default() };
+    let both = bench.registry.open_with(chain(3), both).unwrap().id;
+    let asked = [on_card, software, both].map(|id| bench.registry.is_synchronous(id));
+    assert_eq!(asked, [Some(false), Some(true), Some(false)]);
+    assert!(bench.registry.close(software));
+    assert_eq!(bench.registry.is_synchronous(software), None);
+    let capabilities = bench.registry.capabilities(card).unwrap();
+    assert!(capabilities.hardware && capabilities.scatter_gather && !capabilities.synchronous);
+    bench.registry.detach(card).unwrap();
+    assert!(bench.registry.capabilities(card).is_none());
+    assert_eq!(bench.registry.is_synchronous(on_card), Some(true), "it has moved");
+}
+
+/// Opens sessions slowly, and tells when somebody is inside.
+#[derive(Debug, Default)]
+struct Slow {
+    capabilities: Capabilities,
+    inside: Arc<AtomicBool>,
+    detaching: Arc<AtomicBool>,
+}
+
+impl Driver for Slow {
+    fn name(&self) -> &str {
+        "slow0"
+    }
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+    fn open_session(&self, _id: SessionId, _params: &SessionParams) -> Result<(), OpenError> {
+        self.inside.store(true, Ordering::SeqCst);
+        while !self.detaching.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        // Long enough for a detach that does not wait.
+        (0..10_000).for_each(|_| std::thread::yield_now());
+        self.inside.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+    fn close_session(&self, _id: SessionId) {}
+    fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
+        crypto_pmd::drivers::Null::new().queue_pair(config)
+    }
+}
+
+#[test]
+fn nobody_is_inside_a_driver_s_session_functions_once_it_is_detached() {
+    for _ in 0..20 {
+        let registry = Registry::new();
+        let slow = Slow::default();
+        let (inside, detaching) = (Arc::clone(&slow.inside), Arc::clone(&slow.detaching));
+        let id = registry.attach(slow).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| registry.open(SessionParams::default(), Placement::Any).unwrap());
+            while !inside.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            detaching.store(true, Ordering::SeqCst);
+            registry.detach(id).unwrap();
+            assert!(!inside.load(Ordering::SeqCst));
+        });
+    }
 }
 
 /// What a job costs on each driver.

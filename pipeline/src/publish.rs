@@ -27,10 +27,10 @@ use crossbeam_utils::CachePadded;
 use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 
 /// Slots of the first chunk.
-const FIRST: usize = if cfg!(loom) { 1 } else { 64 };
+const FIRST: usize = if cfg!(model) { 1 } else { 64 };
 
 /// Chunks, each twice as long as the one before: more slots than memory has room for entries.
-const CHUNKS: usize = if cfg!(loom) { 2 } else { 32 };
+const CHUNKS: usize = if cfg!(model) { 2 } else { 32 };
 
 /// The epoch of a reader that looks at nothing.
 const OFFLINE: u64 = u64::MAX;
@@ -330,7 +330,7 @@ impl<T> Drop for Directory<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(model)))]
 mod tests {
     use std::collections::HashMap;
     use std::sync::atomic::AtomicUsize;

@@ -1,23 +1,23 @@
-//! What cores share memory with, in one place, so that a model checker can take its place: under `--cfg loom` these are
+//! What cores share memory with, in one place, so that a model checker can take its place: under `--cfg model` these are
 //! loom's, and the queue is a plain one, because what is modelled are the protocols of this crate, not `crossbeam`'s queue.
 
 #![allow(clippy::disallowed_types, reason = "for the control side of published tables")]
 
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use crossbeam_queue::ArrayQueue;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 
-#[cfg(loom)]
+#[cfg(model)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
-#[cfg(loom)]
+#[cfg(model)]
 pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
-#[cfg(loom)]
+#[cfg(model)]
 pub(crate) use queue::ArrayQueue;
 
-#[cfg(loom)]
+#[cfg(model)]
 mod queue {
     use std::collections::VecDeque;
     use std::sync::PoisonError;

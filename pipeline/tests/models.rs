@@ -1,9 +1,9 @@
 //! Models of what cores share, checked by loom over their interleavings with up to three preemptions: publication and reclaim, the hand-off of bursts,
 //! and the reorder window between an owner and its workers.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p pipeline --test models --release`; without the flag this file is empty.
+//! `RUSTFLAGS="--cfg model" cargo test -p pipeline --test models --release`; without the flag this file is empty.
 
-#![cfg(loom)]
+#![cfg(model)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

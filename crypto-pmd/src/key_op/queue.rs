@@ -1,14 +1,14 @@
 //! The driver's side: a queue of key operations, apart from that of jobs.
 
 use std::fmt;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 use std::sync::Arc;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(loom)]
+#[cfg(model)]
 use loom::sync::Arc;
-#[cfg(loom)]
+#[cfg(model)]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
 use super::request::KeyRequest;

@@ -304,6 +304,28 @@ impl Registry {
         self.lock().sessions.get(id).map(|open| Arc::clone(&open.params))
     }
 
+    /// What an attached driver can do: sessions that fit, algorithms with their keys, batch size, scatter/gather, queue depth.
+    #[must_use]
+    pub fn capabilities(&self, id: DriverId) -> Option<crate::Capabilities> {
+        let inner = self.lock();
+        inner
+            .drivers
+            .present()
+            .find(|(_, attached)| attached.id == id)
+            .map(|(_, attached)| attached.driver.capabilities().clone())
+    }
+
+    /// Whether jobs of a session are done inside the submit call: true when every driver that has it says so. `None` for no open
+    /// session, or one that waits for a driver.
+    #[must_use]
+    pub fn is_synchronous(&self, id: SessionId) -> Option<bool> {
+        let inner = self.lock();
+        let slots = inner.sessions.get(id)?.place.slots();
+        let mut drivers = slots.iter().filter_map(|&slot| inner.get(slot)).peekable();
+        drivers.peek()?;
+        Some(drivers.all(|attached| attached.driver.capabilities().synchronous))
+    }
+
     /// The drivers that have a session, in the order in which work is given to them; none when it waits for one.
     #[must_use]
     pub fn drivers_of(&self, id: SessionId) -> Vec<DriverId> {

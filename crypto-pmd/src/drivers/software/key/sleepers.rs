@@ -1,17 +1,17 @@
 //! Sleep for threads that have no work, and a wake-up that nobody waits for.
 //!
 //! Invariant: work that was added before [`Sleepers::wake_one`] is seen by a thread before it sleeps, or wakes one that does. Checked over
-//! its interleavings by loom, which under `--cfg loom` takes the place of the standard library's atomics and threads.
+//! its interleavings by loom, which under `--cfg model` takes the place of the standard library's atomics and threads.
 
 use std::sync::OnceLock;
 
-#[cfg(loom)]
+#[cfg(model)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(loom)]
+#[cfg(model)]
 use loom::thread::{self, Thread};
-#[cfg(not(loom))]
+#[cfg(not(model))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(not(model))]
 use std::thread::{self, Thread};
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Sleeper {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, model))]
 mod models {
     use loom::sync::Arc;
     use loom::sync::atomic::AtomicUsize;
