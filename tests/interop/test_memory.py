@@ -17,6 +17,7 @@ import pytest
 from esp_replay import BINARY, HANG_GUARD_SECONDS
 
 RESERVED = Path("/proc/sys/vm/nr_hugepages")
+COMPACT = Path("/proc/sys/vm/compact_memory")
 TRANSPARENT = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PR_SET_THP_DISABLE = 41
 ENOUGH_PAGES = 64
@@ -33,6 +34,10 @@ def reserved(pages):
     except OSError as error:
         pytest.skip(f"huge pages cannot be reserved: {error} (run as root)")
     try:
+        if int(RESERVED.read_text()) < pages:
+            # Free memory in small pieces is put together, and the kernel asked once more.
+            COMPACT.write_text("1")
+            RESERVED.write_text(str(pages))
         if int(RESERVED.read_text()) < pages:
             pytest.skip(f"memory is too fragmented for {pages} huge pages")
         yield
