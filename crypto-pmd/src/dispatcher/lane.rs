@@ -27,21 +27,48 @@ pub(crate) struct Manners {
 #[derive(Debug)]
 pub(crate) struct Lane {
     manners: Manners,
-    queue: Box<dyn QueuePair>,
-    unblock: Unblock,
-    /// What the driver had signalled before it refused.
-    blocked_at: Option<u64>,
+    door: Door,
     waiting: JobBurst,
     /// Since when jobs are held for a batch.
     held_since: Option<Tick>,
     /// Jobs of the call under way; empty between calls.
     pub(super) batch: JobBurst,
-    /// Jobs that the driver took, and that came back.
-    issued: u64,
+    /// Jobs that came back.
     returned: u64,
     leaving: bool,
     /// The newest move away from here that was seen, and how many jobs had come by then.
     departure: (u64, u64),
+}
+
+/// The driver's queue pair, and whether it takes anything.
+#[derive(Debug)]
+struct Door {
+    queue: Box<dyn QueuePair>,
+    unblock: Unblock,
+    /// What the driver had signalled before it refused.
+    blocked_at: Option<u64>,
+    /// Jobs that it took.
+    issued: u64,
+}
+
+impl Door {
+    /// Offers jobs, and notes when the driver says that it is blocked.
+    #[inline]
+    fn offer(&mut self, jobs: &mut JobBurst) {
+        // Read before the driver can refuse, so that no signal is missed.
+        let signals = self.unblock.count();
+        let before = jobs.len();
+        self.queue.submit(jobs);
+        self.issued += (before - jobs.len()) as u64;
+        if !jobs.is_empty() && self.queue.is_blocked() {
+            self.blocked_at = Some(signals);
+        }
+    }
+
+    /// Whether it is blocked and has not signalled since.
+    fn is_blocked(&self) -> bool {
+        self.blocked_at.is_some_and(|seen| seen == self.unblock.count())
+    }
 }
 
 impl Lane {
@@ -50,13 +77,10 @@ impl Lane {
         queue.set_unblock(unblock.clone());
         Self {
             manners,
-            queue,
-            unblock,
-            blocked_at: None,
+            door: Door { queue, unblock, blocked_at: None, issued: 0 },
             waiting: JobBurst::new(),
             held_since: None,
             batch: JobBurst::new(),
-            issued: 0,
             returned: 0,
             leaving: false,
             departure: (0, 0),
@@ -68,16 +92,10 @@ impl Lane {
     pub(super) fn submit(&mut self, jobs: &mut JobBurst) -> usize {
         let offered = jobs.len();
         if self.is_clear() {
-            // Read before the driver can refuse, so that no signal is missed.
-            let signals = self.unblock.count();
-            self.queue.submit(jobs);
-            self.issued += (offered - jobs.len()) as u64;
-            if jobs.is_empty() || !self.queue.is_blocked() {
-                return offered - jobs.len();
-            }
-            self.blocked_at = Some(signals);
+            self.door.offer(jobs);
         }
-        if !self.leaving {
+        // Only in front of a driver that has said that it will signal.
+        if !jobs.is_empty() && self.keeps() {
             self.waiting.take_from(jobs);
         }
         offered - jobs.len()
@@ -91,19 +109,17 @@ impl Lane {
             return;
         }
         self.release();
-        let offered = self.batch.len();
         if self.is_clear() {
-            let signals = self.unblock.count();
-            self.queue.submit(&mut self.batch);
-            self.issued += (offered - self.batch.len()) as u64;
-            if self.batch.is_empty() || !self.queue.is_blocked() {
-                return;
-            }
-            self.blocked_at = Some(signals);
+            self.door.offer(&mut self.batch);
         }
-        if !self.leaving {
+        if !self.batch.is_empty() && self.keeps() {
             self.waiting.take_from(&mut self.batch);
         }
+    }
+
+    /// Whether jobs that the driver does not take may wait here: behind others, or for its signal.
+    fn keeps(&self) -> bool {
+        !self.leaving && !self.is_clear()
     }
 
     /// Whether the jobs in `batch` may wait for more.
@@ -112,14 +128,14 @@ impl Lane {
         together < self.manners.batch
             && self.batch.iter().all(Job::may_be_batched)
             && (self.waiting.is_empty() || self.held_since.is_some())
-            && self.blocked_at.is_none()
+            && self.door.blocked_at.is_none()
             && !self.leaving
     }
 
     /// Offers what waits, when the driver is not blocked any more, and what is held, when its time is over.
     #[inline]
     pub(super) fn resume(&mut self, clock: &Clock, bound: Tick) {
-        if self.waiting.is_empty() && self.blocked_at.is_none() {
+        if self.waiting.is_empty() && self.door.blocked_at.is_none() {
             return;
         }
         let is_held = self.held_since.is_some_and(|since| clock.tick().saturating_sub(since) < bound);
@@ -131,26 +147,19 @@ impl Lane {
     /// Offers what waits, unless the driver is blocked.
     #[cold]
     fn release(&mut self) {
-        let signals = self.unblock.count();
-        if self.blocked_at == Some(signals) {
+        if self.door.is_blocked() {
             return;
         }
-        (self.blocked_at, self.held_since) = (None, None);
-        let before = self.waiting.len();
-        if before == 0 {
-            return;
-        }
-        self.queue.submit(&mut self.waiting);
-        self.issued += (before - self.waiting.len()) as u64;
-        if !self.waiting.is_empty() && self.queue.is_blocked() {
-            self.blocked_at = Some(signals);
+        (self.door.blocked_at, self.held_since) = (None, None);
+        if !self.waiting.is_empty() {
+            self.door.offer(&mut self.waiting);
         }
     }
 
     /// Adds finished jobs to `done` and returns how many.
     #[inline]
     pub(super) fn poll(&mut self, done: &mut JobBurst) -> usize {
-        let finished = self.queue.poll(done);
+        let finished = self.door.queue.poll(done);
         self.returned += finished as u64;
         finished
     }
@@ -160,18 +169,18 @@ impl Lane {
         if self.held_since.is_some() {
             self.release();
         }
-        self.queue.flush();
+        self.door.queue.flush();
     }
 
     pub(super) fn offline(&mut self) {
-        self.queue.offline();
+        self.door.queue.offline();
     }
 
     /// The driver goes: what waits comes back, what it has is to come back in its own time.
     pub(super) fn leave(&mut self) -> impl ExactSizeIterator<Item = Job> {
         self.leaving = true;
-        (self.blocked_at, self.held_since) = (None, None);
-        self.queue.leave();
+        (self.door.blocked_at, self.held_since) = (None, None);
+        self.door.queue.leave();
         self.waiting.drain()
     }
 
@@ -182,18 +191,18 @@ impl Lane {
     /// Jobs that the driver has, and that wait for it.
     #[inline(always)]
     pub(super) fn load(&self) -> usize {
-        (self.issued - self.returned) as usize + self.waiting.len() + self.batch.len()
+        (self.door.issued - self.returned) as usize + self.waiting.len() + self.batch.len()
     }
 
     /// Whether the driver takes nothing now, as far as is known.
     pub(super) fn is_blocked(&self) -> bool {
-        self.leaving || self.blocked_at.is_some_and(|seen| seen == self.unblock.count())
+        self.leaving || self.door.is_blocked()
     }
 
     /// Whether nothing keeps a job from going straight to the driver.
     #[inline(always)]
     pub(super) fn is_clear(&self) -> bool {
-        self.waiting.is_empty() && self.blocked_at.is_none() && !self.leaving
+        self.waiting.is_empty() && self.door.blocked_at.is_none() && !self.leaving
     }
 
     /// Whether jobs may be held here for a batch.
@@ -204,7 +213,7 @@ impl Lane {
     /// Whether jobs of a session that moved away, by the move of this number, may still be here: those that came before the move was seen
     /// first. A driver that changes the order must have given all of its jobs back.
     pub(super) fn may_have_jobs_from_before(&mut self, number: u64) -> bool {
-        let came = self.issued + (self.waiting.len() + self.batch.len()) as u64;
+        let came = self.door.issued + (self.waiting.len() + self.batch.len()) as u64;
         if number > self.departure.0 {
             self.departure = (number, came);
         }
