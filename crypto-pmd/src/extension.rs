@@ -97,6 +97,15 @@ impl Extension {
         self.0.is_some()
     }
 
+    /// Lets go of it: what dropping does, without code for the box that most jobs do not have.
+    #[inline(always)]
+    pub(crate) fn leave(mut self) {
+        if self.is_some() {
+            self.recycle();
+        }
+        std::mem::forget(self);
+    }
+
     /// Gives the IV (the whole nonce, for an AEAD) with the job instead of in the packet; false and no change
     /// when it is longer than [`MAX_IV`].
     #[must_use]

@@ -399,8 +399,10 @@ impl Job {
     #[inline(always)]
     #[must_use]
     pub fn into_packet(self) -> Mbuf {
-        match self.destination {
-            None => self.source,
+        let Self { source, destination, extension, .. } = self;
+        extension.leave();
+        match destination {
+            None => source,
             Some(destination) => destination,
         }
     }

@@ -26,8 +26,6 @@ use crate::suite::Cipher;
 const MAX_LEN: usize = 65_535;
 /// Longest IPv6 packet: its length field does not count the fixed header.
 const MAX_LEN_V6: usize = MAX_LEN + ipv6::LEN;
-/// The flag in the seventh byte of an IPv4 header.
-const DONT_FRAGMENT: u8 = 0x40;
 /// Pad length and next header.
 const TRAILER_LEN: usize = 2;
 /// What padding must be (RFC 4303 section 2.4).
@@ -59,7 +57,7 @@ pub(crate) struct OutboundSa {
     icv_len: u8,
     /// Alignment of the trailer's end, less one.
     align_mask: u8,
-    counter_iv: bool,
+    iv: Iv,
     /// Bytes under the integrity check besides the ciphertext.
     authenticated_front: u8,
     /// All ones where the ciphertext is under the integrity check, zero for an AEAD.
@@ -70,6 +68,17 @@ pub(crate) struct OutboundSa {
     pub(crate) udp_checksum: bool,
     udp_encap: Option<UdpEncap>,
     outer: OuterHeader,
+}
+
+/// What stands in front of the ciphertext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Iv {
+    /// Nothing.
+    None,
+    /// The sequence number, 8 bytes.
+    Sequence,
+    /// 16 bytes that nobody can predict.
+    Random,
 }
 
 impl Heir for OutboundSa {
@@ -94,7 +103,11 @@ impl OutboundSa {
             iv_len: suite.iv_len() as u8,
             icv_len: suite.icv_len() as u8,
             align_mask: (suite.alignment() - 1) as u8,
-            counter_iv: suite.cipher() != Cipher::AesCbc,
+            iv: match suite.cipher() {
+                Cipher::AesCbc => Iv::Random,
+                _ if suite.iv_len() > 0 => Iv::Sequence,
+                _ => Iv::None,
+            },
             authenticated_front: (esp::LEN + if suite.is_aead() { 0 } else { suite.iv_len() }) as u8,
             authenticated_mask: if suite.is_aead() { 0 } else { u32::MAX },
             esn: params.esn,
@@ -129,42 +142,42 @@ impl OutboundSa {
         pool: &Pool,
         ivs: &mut IvSource,
     ) -> Result<Shape, DropReason> {
-        if self.plain
-            && is_plain(packet, link)
-            && let Some(built) = self.tunnel_plain(packet, found, ivs)
-        {
-            return built;
-        }
-        // Whatever is uncommon is the general way's business.
         match self.outer {
             OuterHeader::None => self.transport(packet, found, pool, ivs),
             _ => self.tunnel(packet, found, link, pool, ivs),
         }
     }
 
-    /// The common case in a straight line: IPv4 in IPv4, one segment, Ethernet without tags, no UDP. `None`, and no
-    /// change, for anything else. Builds the same packet as [`OutboundSa::tunnel`].
+    /// As [`OutboundSa::encapsulate`] for the common case, in a straight line: IPv4 in IPv4, one segment, Ethernet without tags, no
+    /// UDP. `None`, and no change, for anything else, for what has no room, and when all numbers were given.
     #[inline(always)]
-    fn tunnel_plain(
+    pub(crate) fn encapsulate_plain(
         &mut self,
         packet: &mut Mbuf,
         found: &Found,
+        link: Link,
         ivs: &mut IvSource,
-    ) -> Option<Result<Shape, DropReason>> {
+    ) -> Option<Shape> {
         const ESP_AT: usize = PLAIN_ETHERNET + ipv4::LEN;
         const HEAD: usize = ESP_AT + esp::LEN;
+        if !self.plain || !is_plain(packet, link) {
+            return None;
+        }
         let (OuterHeader::V4(template), FlowKey::V4(_)) = (&self.outer, &found.key) else { return None };
         let (front, total_len) = (usize::from(self.front_len), found.total_len as usize);
         let mask = usize::from(self.align_mask);
         let cipher_len = (total_len + TRAILER_LEN + mask) & !mask;
         let back = cipher_len - total_len + usize::from(self.icv_len);
         let ip_len = front + total_len + back;
-        if ip_len > MAX_LEN {
+        if ip_len > MAX_LEN || self.sequence.left() == 0 {
             return None;
         }
         let data = packet.wrap(PLAIN_ETHERNET + total_len, front, back)?;
-        let Some(sequence) = self.sequence.take() else { return Some(Err(DropReason::SequenceExhausted)) };
+        // Nothing below fails: the bytes that are named here are those that `wrap` has made room for.
+        let sequence = self.sequence.take()?;
         self.bytes += total_len as u64;
+        let pad_len = cipher_len - total_len - TRAILER_LEN;
+        write_ipv4_trailer(data.get_mut(PLAIN_ETHERNET + front + total_len..)?, pad_len);
         let old: [u8; PLAIN_ETHERNET + 8] = *data.get(front..)?.first_chunk()?;
         let (head, rest) = data.split_first_chunk_mut::<HEAD>()?;
         *head.first_chunk_mut()? = *old.first_chunk::<PLAIN_ETHERNET>()?;
@@ -173,23 +186,17 @@ impl OutboundSa {
             tos: ecn::encapsulate(old[PLAIN_ETHERNET + 1], Dscp::Copy),
             total_len: ip_len as u16,
             identification: sequence as u16,
-            dont_fragment: old[PLAIN_ETHERNET + 6] & DONT_FRAGMENT != 0,
+            flags: old[PLAIN_ETHERNET + 6] & ipv4::DONT_FRAGMENT_BYTE,
         };
         template.write(head.get_mut(PLAIN_ETHERNET..)?, fields)?;
         *head.last_chunk_mut()? = EspHeader { spi: self.spi, sequence: sequence as u32 }.to_bytes();
-        if !self.counter_iv {
-            *rest.first_chunk_mut()? = ivs.take();
-        } else if self.iv_len > 0 {
-            *rest.first_chunk_mut()? = sequence.to_be_bytes();
-        }
-        let trailer = rest.get_mut(front + PLAIN_ETHERNET + total_len - HEAD..)?;
-        write_padding(trailer, cipher_len - total_len - TRAILER_LEN, protocol::IPV4);
-        Some(Ok(Shape {
+        self.write_iv(rest, sequence, ivs)?;
+        Some(Shape {
             esp_offset: ESP_AT as u16,
             cipher_len: cipher_len as u32,
             ip_len: ip_len as u32,
             sequence,
-        }))
+        })
     }
 
     #[inline(always)]
@@ -248,7 +255,7 @@ impl OutboundSa {
                     tos,
                     total_len: ip_len as u16,
                     identification: sequence as u16,
-                    dont_fragment: inner_is_v4 && inner[6] & DONT_FRAGMENT != 0,
+                    flags: if inner_is_v4 { inner[6] & ipv4::DONT_FRAGMENT_BYTE } else { 0 },
                 };
                 template.write(ip, fields).map(|()| ipv4::LEN)
             }
@@ -352,10 +359,10 @@ impl OutboundSa {
 
     #[inline(always)]
     fn write_iv(&self, at: &mut [u8], sequence: u64, ivs: &mut IvSource) -> Option<()> {
-        if !self.counter_iv {
-            *at.first_chunk_mut()? = ivs.take();
-        } else if self.iv_len > 0 {
-            *at.first_chunk_mut()? = sequence.to_be_bytes();
+        match self.iv {
+            Iv::Sequence => *at.first_chunk_mut()? = sequence.to_be_bytes(),
+            Iv::Random => *at.first_chunk_mut()? = ivs.take(),
+            Iv::None => {}
         }
         Some(())
     }
@@ -407,6 +414,20 @@ fn write_padding(trailer: &mut [u8], pad_len: usize, next_header: u8) {
     if let Some([length, next]) = trailer.get_mut(pad_len..).and_then(<[u8]>::first_chunk_mut) {
         *length = pad_len as u8;
         *next = next_header;
+    }
+}
+
+/// As [`write_padding`] in front of an IPv4 packet's ICV; 16 bytes of padding are never needed.
+#[inline(always)]
+fn write_ipv4_trailer(trailer: &mut [u8], pad_len: usize) {
+    match trailer.first_chunk_mut::<18>() {
+        Some(chunk) => {
+            let (padding, _) = chunk.split_at_mut(PADDING.len());
+            padding.copy_from_slice(&PADDING);
+            chunk[pad_len % 16] = pad_len as u8;
+            chunk[pad_len % 16 + 1] = protocol::IPV4;
+        }
+        None => write_padding(trailer, pad_len, protocol::IPV4),
     }
 }
 

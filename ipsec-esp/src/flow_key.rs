@@ -320,14 +320,15 @@ fn plain_v4(ip: &[u8], available: usize) -> Option<Flow<V4Key>> {
 /// for anything else, which is to be read the general way. One bounds check; the rest are loads from known places.
 #[inline(always)]
 pub(crate) fn plain_ethernet_v4(frame: &[u8], frame_len: usize) -> Option<Flow<V4Key>> {
-    const FRAGMENT_BITS: u16 = 0x3fff;
     const L2_LEN: usize = 14;
-    /// EtherType, version and header length; type of service masked out.
-    const IPV4_WITHOUT_OPTIONS: u32 = 0x0800_4500;
+    /// EtherType, version and header length, as they lie in memory; type of service masked out.
+    const IPV4_WITHOUT_OPTIONS: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0x00]);
+    /// Everything but the flag that forbids fragments.
+    const FRAGMENT_BITS: u16 = u16::from_le_bytes([0x3f, 0xff]);
     let f: &[u8; 38] = frame.first_chunk()?;
-    let kind = u32::from_be_bytes([f[12], f[13], f[14], f[15]]) & 0xffff_ff00;
+    let kind = u32::from_le_bytes([f[12], f[13], f[14], f[15]]) & 0x00ff_ffff;
     let total_len = u16::from_be_bytes([f[16], f[17]]);
-    let fragment = u16::from_be_bytes([f[20], f[21]]) & FRAGMENT_BITS;
+    let fragment = u16::from_le_bytes([f[20], f[21]]) & FRAGMENT_BITS;
     let has_ports = f[23] == protocol::UDP || f[23] == protocol::TCP;
     let fits = total_len >= 24 && usize::from(total_len) + L2_LEN <= frame_len;
     if kind != IPV4_WITHOUT_OPTIONS || fragment != 0 || !has_ports || !fits {

@@ -193,10 +193,7 @@ impl Outbound {
         let jobs = done.as_slice().get(..count).unwrap_or_default();
         if jobs.iter().all(|job| job.status() == Status::Done && job.cookie() & UDP_CHECKSUM == 0) {
             self.counters.sent.add(OutReason::Protected, count as u64);
-            for job in done.drain_front(count) {
-                // Room was seen to above.
-                drop(output.push(job.into_packet()));
-            }
+            output.extend(done.drain_front(count).map(Job::into_packet));
         } else {
             done.drain_front(count).for_each(|job| self.finish_one(job, output));
         }
@@ -259,11 +256,32 @@ fn protect(
     jobs: &mut JobBurst,
     counters: &mut Counters,
 ) {
-    match sa.encapsulate(&mut packet, found, link, pool, ivs) {
-        Ok(shape) => {
+    // Whatever is uncommon is the general way's business.
+    match sa.encapsulate_plain(&mut packet, found, link, ivs) {
+        Some(shape) => {
             counters.ip_bytes_out += u64::from(shape.ip_len);
             // Room was seen to by the caller.
             jobs.push_with(|| job_of(packet, sa, slot, &shape));
+        }
+        None => protect_any(packet, found, (sa, slot), (link, pool, ivs), jobs, counters),
+    }
+}
+
+/// Apart, so that the straight line keeps its registers.
+#[inline(never)]
+fn protect_any(
+    mut packet: Mbuf,
+    found: &Found,
+    (sa, slot): (&mut OutboundSa, u32),
+    (link, pool, ivs): (Link, &Pool, &mut IvSource),
+    jobs: &mut JobBurst,
+    counters: &mut Counters,
+) {
+    match sa.encapsulate(&mut packet, found, link, pool, ivs) {
+        Ok(shape) => {
+            counters.ip_bytes_out += u64::from(shape.ip_len);
+            // As above.
+            drop(jobs.push(job_of(packet, sa, slot, &shape)));
         }
         Err(reason) => counters.drop_of(SaSlot(slot), packet, reason),
     }

@@ -32,6 +32,19 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 /// change.
 const SLACK: i64 = 64 << 10;
 
+/// Held by a test that weighs the heap, which all tests share.
+#[allow(clippy::disallowed_types, reason = "tests wait for each other here, no core does")]
+static SCALES: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Sets a flag when it goes, also when a test fails: the cores would go on for ever.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
@@ -227,6 +240,7 @@ type Both<C> = Chain<EspStage<Outbound, C>, EspStage<Inbound, C>>;
 
 #[test]
 fn what_lasts_is_never_disturbed_and_memory_stays_flat_under_many_changes() {
+    let _alone = SCALES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (registry, mut control, pool) = lasting(2);
     let stop = AtomicBool::new(false);
     let clock = Clock::new();
@@ -249,6 +263,7 @@ fn what_lasts_is_never_disturbed_and_memory_stays_flat_under_many_changes() {
 
 #[test]
 fn what_lasts_is_never_disturbed_when_the_crypto_is_spread_over_workers() {
+    let _alone = SCALES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (registry, mut control, pool) = lasting(1);
     let stop = AtomicBool::new(false);
     let clock = Clock::new();
@@ -276,8 +291,8 @@ fn change_under_traffic<'a, C: Crypto>(
     let turns = AtomicU64::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _stop = Stop(stop);
             let sent = change(&mut control, changes, &turns);
-            stop.store(true, Ordering::Relaxed);
             assert!(sent > 0, "no packet was sent by an SA that went");
         });
         let cores = cores.iter_mut().map(|core| core as &mut dyn Task);

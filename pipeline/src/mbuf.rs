@@ -278,13 +278,14 @@ impl Mbuf {
     #[inline(always)]
     pub fn wrap(&mut self, keep: usize, front: usize, back: usize) -> Option<&mut [u8]> {
         let header = self.header_mut();
-        let start = usize::from(header.data_offset).wrapping_sub(front);
-        let len = front.saturating_add(keep).saturating_add(back);
-        let fits = front <= usize::from(header.data_offset).saturating_sub(HEADER_LEN)
-            && len <= usize::from(header.room).saturating_sub(start);
-        if header.segments > 1 || keep > usize::from(header.data_len) || !fits {
+        let offset = usize::from(header.data_offset);
+        let fits = front <= offset.saturating_sub(HEADER_LEN)
+            && keep <= usize::from(header.data_len)
+            && back <= usize::from(header.room).saturating_sub(offset + keep);
+        if header.segments > 1 || !fits {
             return None;
         }
+        let (start, len) = (offset - front, front + keep + back);
         header.data_offset = start as u16;
         header.data_len = len as u16;
         header.packet_len = len as u32;

@@ -11,6 +11,8 @@ use super::{HeaderError, Sum, updated_checksum};
 pub const LEN: usize = 20;
 
 const DONT_FRAGMENT: u16 = 0x4000;
+/// The flag that forbids fragments, in a header's seventh byte.
+pub const DONT_FRAGMENT_BYTE: u8 = 0x40;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
@@ -222,16 +224,22 @@ pub struct PerPacket {
     pub tos: u8,
     /// Length of header and payload.
     pub total_len: u16,
-    /// Identification; any value where `dont_fragment` is set (RFC 6864 section 4.1).
+    /// Identification; any value where fragments are forbidden (RFC 6864 section 4.1).
     pub identification: u16,
-    /// Whether routers may not fragment it.
-    pub dont_fragment: bool,
+    /// The seventh byte: [`DONT_FRAGMENT_BYTE`] where routers may not fragment it, or 0.
+    pub flags: u8,
 }
 
 /// A tunnel's outer header, prepared once per SA: the constant fields and the sum over them.
+///
+/// Words are as they lie in memory, read as little-endian numbers: a header is three stores, and the sum of the
+/// swapped halves is the swapped sum (RFC 1071 section 2).
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv4Template {
-    fixed: [u8; LEN],
+    /// Bytes 0 to 7, 8 to 15, and the destination.
+    first: u64,
+    second: u64,
+    destination: u32,
     /// Folded sum of the constant fields.
     sum: u16,
 }
@@ -241,9 +249,16 @@ impl Ipv4Template {
     #[must_use]
     pub fn new(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ttl: u8) -> Self {
         let [a, b, c, d] = src.octets();
-        let [e, f, g, h] = dst.octets();
-        let fixed = [0x45, 0, 0, 0, 0, 0, 0, 0, ttl, protocol, 0, 0, a, b, c, d, e, f, g, h];
-        Self { fixed, sum: Sum::new().bytes(&fixed).folded() }
+        let destination = dst.octets();
+        let first = [0x45, 0, 0, 0, 0, 0, 0, 0];
+        let second = [ttl, protocol, 0, 0, a, b, c, d];
+        let sum = Sum::new().bytes(&first).bytes(&second).bytes(&destination).folded();
+        Self {
+            first: u64::from_le_bytes(first),
+            second: u64::from_le_bytes(second),
+            destination: u32::from_le_bytes(destination),
+            sum: sum.swap_bytes(),
+        }
     }
 
     /// Writes one header, checksum included, to the start of `packet`; `None`, and nothing written, when there is
@@ -251,21 +266,26 @@ impl Ipv4Template {
     #[inline(always)]
     pub fn write(&self, packet: &mut [u8], fields: PerPacket) -> Option<()> {
         let header: &mut [u8; LEN] = packet.first_chunk_mut()?;
-        let flags = if fields.dont_fragment { DONT_FRAGMENT } else { 0 };
+        let flags = fields.flags & DONT_FRAGMENT_BYTE;
+        let total_len = fields.total_len.swap_bytes();
+        let identification = fields.identification.swap_bytes();
         // A reduced sum and four words stay below 2^19: two folds are enough.
         let sum = u32::from(self.sum)
-            + u32::from(fields.tos)
-            + u32::from(fields.total_len)
-            + u32::from(fields.identification)
+            + (u32::from(fields.tos) << 8)
+            + u32::from(total_len)
+            + u32::from(identification)
             + u32::from(flags);
         let sum = (sum & 0xffff) + (sum >> 16);
         let checksum = !((sum + (sum >> 16)) as u16);
-        *header = self.fixed;
-        header[1] = fields.tos;
-        [header[2], header[3]] = fields.total_len.to_be_bytes();
-        [header[4], header[5]] = fields.identification.to_be_bytes();
-        [header[6], header[7]] = flags.to_be_bytes();
-        [header[10], header[11]] = checksum.to_be_bytes();
+        let first = self.first
+            | u64::from(fields.tos) << 8
+            | u64::from(total_len) << 16
+            | u64::from(identification) << 32
+            | u64::from(flags) << 48;
+        let (words, rest) = header.split_first_chunk_mut::<8>()?;
+        *words = first.to_le_bytes();
+        *rest.first_chunk_mut()? = (self.second | u64::from(checksum) << 16).to_le_bytes();
+        *rest.last_chunk_mut()? = self.destination.to_le_bytes();
         Some(())
     }
 }
@@ -349,7 +369,7 @@ mod tests {
     fn a_template_writes_the_sample_header_and_refuses_too_little_room() {
         let template =
             Ipv4Template::new(Ipv4Addr::new(192, 168, 0, 1), Ipv4Addr::new(192, 168, 0, 199), 17, 64);
-        let fields = PerPacket { tos: 0, total_len: 0x73, identification: 0, dont_fragment: true };
+        let fields = PerPacket { tos: 0, total_len: 0x73, identification: 0, flags: DONT_FRAGMENT_BYTE };
         let mut out = [0; 21];
         assert_eq!(template.write(&mut out, fields), Some(()));
         assert_eq!(out[..20], SAMPLE);
@@ -376,14 +396,15 @@ mod tests {
         #[test]
         fn template_headers_verify(src: u32, dst: u32, tos: u8, total_len in 20_u16.., identification: u16, df: bool) {
             let template = Ipv4Template::new(src.into(), dst.into(), 50, 64);
-            let fields = PerPacket { tos, total_len, identification, dont_fragment: df };
+            let flags = if df { DONT_FRAGMENT_BYTE } else { 0 };
+            let fields = PerPacket { tos, total_len, identification, flags };
             let mut packet = vec![0; usize::from(total_len)];
             template.write(&mut packet, fields).unwrap();
             let ip = Ipv4::parse(&packet).unwrap();
             prop_assert!(ip.checksum_verifies());
             prop_assert_eq!(PerPacket {
                 tos: ip.tos(), total_len: ip.total_len(), identification: ip.identification(),
-                dont_fragment: ip.dont_fragment(),
+                flags: if ip.dont_fragment() { DONT_FRAGMENT_BYTE } else { 0 },
             }, fields);
             prop_assert_eq!((ip.src(), ip.dst(), ip.is_fragment()), (src.into(), dst.into(), false));
         }
