@@ -1,5 +1,6 @@
 //! The drivers.
 
+pub mod multibuffer;
 mod null;
 mod sessions;
 pub mod software;

@@ -1,0 +1,9 @@
+//! Kernels: one algorithm at one level in each file. Nothing here knows jobs or sessions; what a kernel reads and writes are the slices that it is given.
+//!
+//! The functions of this file choose by level and are safe to call with any level that [`Level::checked`](super::Level::checked) let pass. A kernel
+//! is a function with `#[target_feature]`; the one unsafe step, to call it, is taken here, and its reason is always that: the level was
+//! checked when the driver was made.
+
+pub(super) mod cbc;
+pub(super) mod gcm;
+pub(super) mod hmac;
