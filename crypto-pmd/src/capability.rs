@@ -166,6 +166,9 @@ pub struct Capabilities {
     pub batch_size: usize,
     /// Jobs that a queue pair holds at most, `None` where only the configuration of the queue pair bounds it.
     pub queue_depth: Option<usize>,
+    /// Nanoseconds that a job takes in an engine that has nothing else to do. With it, a dispatcher keeps as many jobs in flight as hide
+    /// that time, and no more; `None` for a driver that is given what it takes.
+    pub latency_ns: Option<u64>,
     /// True when a queue pair gives jobs back in the order in which it took them.
     pub in_order: bool,
     /// Sessions that fit, `None` for as many as memory holds.

@@ -308,6 +308,80 @@ fn a_job_that_may_wait_is_held_for_a_batch_and_not_for_ever() {
     assert_eq!((came, bench.dispatcher.in_flight()), (2, 0));
 }
 
+/// Submits until nothing more is taken; how many jobs are in flight then.
+fn fill(bench: &mut Bench, session: SessionId, next: &mut u64) -> usize {
+    loop {
+        let taken = submit(bench, session, *next..*next + 16);
+        *next += taken;
+        if taken == 0 {
+            return bench.dispatcher.in_flight();
+        }
+    }
+}
+
+/// A card that says how long a job takes, with a queue of 64, alone under a session.
+fn paced(latency_ns: u64) -> (Bench, Levers, SessionId) {
+    let registry = Registry::new();
+    let (card, levers) = Card::new("card0");
+    let change = |capabilities: &mut Capabilities| {
+        (capabilities.queue_depth, capabilities.latency_ns) = (Some(64), Some(latency_ns));
+    };
+    registry.attach(card.with(change)).unwrap();
+    let bench = Bench::over(registry);
+    let session = bench.open(chain(1));
+    (bench, levers, session)
+}
+
+#[test]
+fn a_card_with_a_long_latency_gets_more_and_more_jobs_until_its_queue_is_full() {
+    // A job that is back within the hour came from an idle engine.
+    let (mut bench, _, session) = paced(3_600_000_000_000);
+    let (mut next, mut depths) = (0, Vec::new());
+    let mut oracle = Oracle::new(chain(1));
+    for _ in 0..30 {
+        let first = next;
+        depths.push(fill(&mut bench, session, &mut next));
+        assert_sealed(&drain(&mut bench), first..next, &mut oracle);
+    }
+    assert_eq!((depths[0], depths[1], depths[29]), (16, 18, 64), "{depths:?}");
+    assert!(depths.is_sorted());
+}
+
+#[test]
+fn a_card_with_a_short_latency_gets_fewer_and_fewer_jobs_until_none_waits() {
+    // A job that is still not back at the next poll waits in a queue.
+    let (mut bench, levers, session) = paced(1);
+    let (mut next, mut depths) = (0, Vec::new());
+    let mut oracle = Oracle::new(chain(1));
+    for _ in 0..30 {
+        let first = next;
+        depths.push(fill(&mut bench, session, &mut next));
+        levers.stall(true);
+        assert_eq!(bench.dispatcher.poll(&mut JobBurst::new()), 0);
+        levers.stall(false);
+        assert_sealed(&drain(&mut bench), first..next, &mut oracle);
+    }
+    assert_eq!((depths[0], depths[1], depths[29]), (16, 14, 1), "{depths:?}");
+    assert!(depths.is_sorted_by(|one, next| one >= next));
+}
+
+#[test]
+fn what_a_card_is_not_to_have_yet_the_next_one_or_the_fallback_does() {
+    let registry = Registry::new();
+    let (card, levers) = Card::new("card0");
+    registry.attach(card.with(|capabilities| capabilities.latency_ns = Some(1000))).unwrap();
+    registry.attach(Software::new()).unwrap();
+    let mut bench = Bench::over(registry);
+    let options = SessionOptions { fallback: true, ..SessionOptions::default() };
+    let session = bench.registry.open_with(chain(1), options).unwrap().id;
+    levers.stall(true);
+    assert_eq!(submit(&mut bench, session, 0..40), 40);
+    assert_eq!(bench.dispatcher.counters().fell_back, 24);
+    levers.stall(false);
+    assert_sealed(&drain(&mut bench), 0..40, &mut Oracle::new(chain(1)));
+    assert_eq!(levers.done(), 16);
+}
+
 /// Two cards, one of which gives the newest back first, and software behind them where `fallback` is.
 fn spread(policy: Policy, fallback: bool, depth: usize) -> (Bench, [Levers; 2], SessionId) {
     let registry = Registry::new();

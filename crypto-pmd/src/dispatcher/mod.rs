@@ -11,6 +11,7 @@
 mod lane;
 mod mail;
 mod order;
+mod pace;
 mod route;
 #[cfg(test)]
 mod tests;

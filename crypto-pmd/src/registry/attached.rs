@@ -72,8 +72,13 @@ impl Attached {
 
     fn lane(&self, config: &QueuePairConfig) -> Box<Lane> {
         let capabilities = self.driver.capabilities();
-        let manners = Manners { batch: capabilities.batch_size, in_order: capabilities.in_order };
         let depth = capabilities.queue_depth.map_or(config.depth, |depth| depth.min(config.depth));
+        let manners = Manners {
+            batch: capabilities.batch_size,
+            in_order: capabilities.in_order,
+            latency_ns: capabilities.latency_ns,
+            depth,
+        };
         let mut queue = self.driver.queue_pair(&QueuePairConfig { depth, ..*config });
         if self.driver.session_state_len() > 0 {
             queue.set_states(SessionStates::new(self.states.reader()));
