@@ -39,6 +39,7 @@ fn traits(capabilities: &Capabilities) -> Option<String> {
         ["jobs in a queue pair".to_owned(), or(capabilities.queue_depth, "as configured")],
         ["jobs it likes at once".to_owned(), batch],
         ["latency of a job, ns".to_owned(), latency],
+        ["session ids".to_owned(), capabilities.session_ids.to_string()],
     ];
     markdown(["driver", ""], rows)
 }
@@ -121,6 +122,7 @@ mod tests {
             queue_depth: Some(64),
             max_sessions: Some(16),
             latency_ns: Some(5000),
+            session_ids: crate::capability::SessionIdFormat::Bits(16),
             ..Capabilities::default()
         };
         let expected = "\
@@ -134,6 +136,7 @@ mod tests {
             | jobs in a queue pair | 64 |\n\
             | jobs it likes at once | 8 |\n\
             | latency of a job, ns | 5000 |\n\
+            | session ids | of its own, 16 bits |\n\
             \n\
             | algorithm | family | key bits | tag bytes | legacy | largest operand, bits |\n|---|---|---|---|---|---|\n\
             | des-cbc | cipher | 64 | | legacy | 8000 |\n\
@@ -149,6 +152,6 @@ mod tests {
         let text = table(&Capabilities { anything: true, synchronous: true, ..Capabilities::default() });
         assert!(text.contains("| done when submitted | yes |\n| takes anything, computes nothing | yes |\n"));
         assert!(text.contains("| sessions | as memory holds |\n| jobs in a queue pair | as configured |\n"));
-        assert!(text.ends_with("| latency of a job, ns | not said |\n") && !text.contains("algorithm"));
+        assert!(text.ends_with("| session ids | the framework's handles |\n") && !text.contains("algorithm"));
     }
 }

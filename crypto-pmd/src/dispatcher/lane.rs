@@ -11,7 +11,7 @@ use pipeline::Clock;
 use pipeline::clock::Tick;
 
 use super::pace::Pace;
-use crate::device::QueuePair;
+use crate::device::{DriverId, QueuePair};
 use crate::job::{Job, JobBurst};
 use crate::key_op::Unblock;
 
@@ -26,6 +26,10 @@ pub(crate) struct Manners {
     pub(crate) latency_ns: Option<u64>,
     /// Jobs that the queue pair holds at most.
     pub(crate) depth: usize,
+    /// Packets of several segments are not taken.
+    pub(crate) one_piece: bool,
+    /// Whose lane it is.
+    pub(crate) driver: Option<DriverId>,
 }
 
 /// The lane of one driver.
@@ -39,6 +43,8 @@ pub(crate) struct Lane {
     /// Jobs of the call under way; empty between calls.
     pub(super) batch: JobBurst,
     leaving: bool,
+    /// Jobs in several segments that went to another driver for that.
+    segmented: u64,
     /// The newest move away from here that was seen, and how many jobs had come by then.
     departure: (u64, u64),
 }
@@ -148,6 +154,7 @@ impl Lane {
             held_since: None,
             batch: JobBurst::new(),
             leaving: false,
+            segmented: 0,
             departure: (0, 0),
         }
     }
@@ -245,6 +252,21 @@ impl Lane {
         (self.door.blocked_at, self.held_since) = (None, None);
         self.door.queue.leave();
         self.waiting.drain()
+    }
+
+    /// Whether the driver takes a packet as it lies in memory.
+    pub(super) fn takes(&self, job: &Job) -> bool {
+        !self.manners.one_piece || !job.is_in_pieces()
+    }
+
+    /// A job in several segments went by.
+    pub(super) fn pass_over(&mut self) {
+        self.segmented += 1;
+    }
+
+    /// Whose lane it is, and how many jobs went by because they came in several segments.
+    pub(super) fn passed_over(&self) -> Option<(DriverId, u64)> {
+        Some((self.manners.driver?, self.segmented))
     }
 
     pub(super) fn is_leaving(&self) -> bool {

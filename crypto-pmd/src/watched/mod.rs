@@ -148,6 +148,9 @@ impl<D: Driver> Driver for Watched<D> {
     ) -> Result<(), OpenError> {
         self.inside(EntryPoint::OpenSession, |driver| driver.open_with_state(id, params, state))
     }
+    fn own_session_id(&self, id: SessionId) -> Option<u64> {
+        self.inside(EntryPoint::OpenSession, |driver| driver.own_session_id(id))
+    }
     fn close_session(&self, id: SessionId) {
         self.inside(EntryPoint::CloseSession, |driver| driver.close_session(id));
     }
