@@ -65,7 +65,7 @@ pub(crate) struct OutboundSa {
     /// All ones where the ciphertext is under the integrity check, zero for an AEAD.
     authenticated_mask: u32,
     pub(crate) esn: bool,
-    /// May take the straight line: tunnel, IPv4 outside, no UDP.
+    /// May take the straight line: tunnel, IPv4 outside, no UDP, no 8-byte random IV.
     plain: bool,
     pub(crate) udp_checksum: bool,
     udp_encap: Option<UdpEncap>,
@@ -84,6 +84,7 @@ impl OutboundSa {
     pub(crate) fn new(params: &SaParams, session: SessionId) -> Self {
         let suite = params.suite;
         let over_ipv6 = params.outer_version() != Some(IpVersion::V4);
+        let counter_iv = matches!(suite.cipher(), Cipher::Null | Cipher::AesGcm);
         Self {
             session,
             sequence: SequenceCounter::starting_at(params.sequence, params.last_sequence()),
@@ -94,11 +95,13 @@ impl OutboundSa {
             iv_len: suite.iv_len() as u8,
             icv_len: suite.icv_len() as u8,
             align_mask: (suite.alignment() - 1) as u8,
-            counter_iv: suite.cipher() != Cipher::AesCbc,
+            counter_iv,
             authenticated_front: (esp::LEN + if suite.is_aead() { 0 } else { suite.iv_len() }) as u8,
             authenticated_mask: if suite.is_aead() { 0 } else { u32::MAX },
             esn: params.esn,
-            plain: params.udp_encap.is_none() && params.outer_version() == Some(IpVersion::V4),
+            plain: params.udp_encap.is_none()
+                && params.outer_version() == Some(IpVersion::V4)
+                && (counter_iv || suite.iv_len() == 16),
             udp_checksum: params.udp_encap.is_some() && over_ipv6,
             udp_encap: params.udp_encap,
             outer: match params.mode {
@@ -352,7 +355,10 @@ impl OutboundSa {
 
     #[inline(always)]
     fn write_iv(&self, at: &mut [u8], sequence: u64, ivs: &mut IvSource) -> Option<()> {
-        if !self.counter_iv {
+        if !self.counter_iv && self.iv_len == 8 {
+            // The legacy ciphers' block; half of what nobody can predict is no better known.
+            *at.first_chunk_mut::<8>()? = *ivs.take().first_chunk()?;
+        } else if !self.counter_iv {
             *at.first_chunk_mut()? = ivs.take();
         } else if self.iv_len > 0 {
             *at.first_chunk_mut()? = sequence.to_be_bytes();
