@@ -173,6 +173,15 @@ fn a_caller_that_wants_to_know_is_told_the_new_handle_and_can_submit_again_at_on
 }
 
 #[test]
+fn a_session_with_a_new_handle_that_lies_nowhere_counts_as_waiting() {
+    let registry = Registry::new();
+    let id = registry.attach(Card::new("card0").0).unwrap();
+    let options = SessionOptions { report_moves: true, ..SessionOptions::default() };
+    registry.open_with(chain(1), options).unwrap();
+    assert_eq!(registry.detach(id).unwrap(), Moves { moved: 0, renamed: 0, waiting: 1 });
+}
+
+#[test]
 fn a_session_without_a_driver_waits_for_one_that_comes() {
     let registry = Registry::new();
     let (card, _) = Card::new("card0");

@@ -60,7 +60,7 @@ pub struct Moves {
     pub moved: usize,
     /// Sessions that another driver has now under a new handle, of which their jobs tell.
     pub renamed: usize,
-    /// Sessions that no driver can do now: their jobs come back to be tried again.
+    /// Sessions that no driver can do now, under the same handle or a new one: their jobs come back to be tried again.
     pub waiting: usize,
 }
 
@@ -377,6 +377,7 @@ impl Registry {
         for id in inner.sessions.handles(concerned) {
             match self.replace(inner, id, Some(slot)) {
                 Place::Nowhere => moves.waiting += 1,
+                Place::Moved(handle) if inner.is_nowhere(handle) => moves.waiting += 1,
                 Place::Moved(_) => moves.renamed += 1,
                 _ => moves.moved += 1,
             }
@@ -565,6 +566,10 @@ impl Inner {
             }
         }
         None
+    }
+
+    fn is_nowhere(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_none_or(|open| matches!(open.place, Place::Nowhere))
     }
 
     /// What the ranking says of a driver.
