@@ -166,12 +166,55 @@ pub struct Capabilities {
     pub batch_size: usize,
     /// Jobs that a queue pair holds at most, `None` where only the configuration of the queue pair bounds it.
     pub queue_depth: Option<usize>,
+    /// Nanoseconds that a job takes in an engine that has nothing else to do. With it, a dispatcher keeps as many jobs in flight as hide
+    /// that time, and no more; `None` for a driver that is given what it takes.
+    pub latency_ns: Option<u64>,
     /// True when a queue pair gives jobs back in the order in which it took them.
     pub in_order: bool,
     /// Sessions that fit, `None` for as many as memory holds.
     pub max_sessions: Option<usize>,
     /// True when packets of several segments are taken.
     pub scatter_gather: bool,
+    /// What the ids look like under which it keeps sessions itself.
+    pub session_ids: SessionIdFormat,
+}
+
+/// What the ids look like under which a driver keeps sessions itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionIdFormat {
+    /// It has none of its own and goes by the framework's handles.
+    #[default]
+    Handle,
+    /// Numbers of so many bits, told by [`Driver::own_session_id`](crate::Driver::own_session_id).
+    Bits(u8),
+}
+
+impl SessionIdFormat {
+    /// Whether a number is such an id; none is where handles are used.
+    ///
+    /// ```
+    /// use crypto_pmd::capability::SessionIdFormat;
+    /// assert!(SessionIdFormat::Bits(12).fits(0xfff) && !SessionIdFormat::Bits(12).fits(0x1000));
+    /// assert!(SessionIdFormat::Bits(64).fits(u64::MAX) && !SessionIdFormat::Handle.fits(0));
+    /// ```
+    #[must_use]
+    pub fn fits(self, id: u64) -> bool {
+        match self {
+            Self::Handle => false,
+            Self::Bits(bits) => id.checked_shr(bits.into()).unwrap_or(0) == 0,
+        }
+    }
+}
+
+/// As in `of its own, 16 bits`.
+impl fmt::Display for SessionIdFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handle => f.write_str("the framework's handles"),
+            Self::Bits(bits) => write!(f, "of its own, {bits} bits"),
+        }
+    }
 }
 
 /// Why a driver will not take a bundle.
@@ -211,6 +254,9 @@ pub enum Unsupported {
         /// The salt's length.
         len: usize,
     },
+    /// Not with packets in several segments.
+    #[error("it takes packets in one piece only; let a driver with scatter/gather stand by (`fallback`)")]
+    Segments,
     /// Not in this combination.
     #[error(
         "this chain of transforms is not supported: use one to eight transforms, and compression only by itself"

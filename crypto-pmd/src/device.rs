@@ -10,7 +10,7 @@ use std::fmt;
 use pipeline::publish::Reader;
 use zeroize::Zeroizing;
 
-use crate::capability::{Capabilities, Unsupported};
+use crate::capability::{Capabilities, SessionIdFormat, Unsupported};
 use crate::job::JobBurst;
 use crate::key_op::{KeyQueue, KeyQueueConfig, Unblock};
 use crate::session::SessionId;
@@ -41,9 +41,37 @@ pub enum OpenError {
     /// Nothing attached that fits the placement.
     #[error("no driver is attached that fits the placement {0}; attach one first")]
     NoDriver(String),
+    /// The id that a driver gave a session is none that it may have.
+    #[error("driver {driver} keeps the session under the id {id:#x}, {fault}")]
+    SessionId {
+        /// Name of the driver.
+        driver: String,
+        /// The id that it gave.
+        id: u64,
+        /// What is wrong with it.
+        fault: SessionIdFault,
+    },
+    /// A driver that has session ids of its own gave none.
+    #[error("driver {driver} has session ids of its own and gave none")]
+    NoSessionId {
+        /// Name of the driver.
+        driver: String,
+    },
     /// More sessions than handles.
     #[error("no session handle left; close sessions that are no longer used")]
     TooMany,
+}
+
+/// What is wrong with a driver's own id of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionIdFault {
+    /// It does not look like the driver's ids.
+    #[error("which is none: its session ids are {0}")]
+    Format(SessionIdFormat),
+    /// Another session has it: the key of one would be used for the other.
+    #[error("which another of its sessions has")]
+    Taken,
 }
 
 /// Shape of a queue pair.
@@ -125,6 +153,13 @@ pub trait Driver: Send + Sync + fmt::Debug {
         _state: &mut [u8],
     ) -> Result<(), OpenError> {
         self.open_session(id, params)
+    }
+
+    /// Under which id the driver itself keeps a session that is open, where its ids have a format of their own
+    /// ([`Capabilities::session_ids`]). The framework asks once, when it has opened the session, and refuses the session when the id does
+    /// not fit the format or is that of another session.
+    fn own_session_id(&self, _id: SessionId) -> Option<u64> {
+        None
     }
 
     /// Forgets a session and wipes its keys, once no queue pair uses it; see [`Driver::collect`].

@@ -211,6 +211,13 @@ impl Job {
         self.flags & BATCH != 0
     }
 
+    /// Whether its packets lie in several segments, or its input is a list of memory.
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        self.source.is_chained()
+            || self.destination.as_ref().is_some_and(Mbuf::is_chained)
+            || self.extension().is_some_and(|extension| !extension.pieces().is_empty())
+    }
+
     #[inline(always)]
     pub(crate) fn is_ordered(&self) -> bool {
         self.flags & ORDERED != 0

@@ -53,6 +53,7 @@ pub mod registry;
 pub mod session;
 pub mod step;
 pub mod transform;
+pub mod watched;
 
 pub use algorithm::{
     AeadAlgorithm, Algorithm, CipherAlgorithm, CompressionAlgorithm, DigestAlgorithm, IntegrityAlgorithm,

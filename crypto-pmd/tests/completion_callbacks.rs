@@ -140,7 +140,8 @@ fn a_callback_if_synchronous_comes_at_once_from_a_synchronous_driver_and_by_a_po
     let mut rig = Rig::new(Temper::CALM, 8);
     rig.calls = Callbacks::new(registry.dispatcher(&QueuePairConfig::default()).unwrap(), 8);
     for &(session, synchronous) in &opened {
-        rig.calls.set_synchronous(session, synchronous);
+        rig.calls.ask_synchronous(&registry, session);
+        assert_eq!(registry.is_synchronous(session), Some(synchronous));
     }
     // Both drivers are done at once; only what is said of them differs.
     for (cookie, &(session, _)) in (1..).zip(&opened) {

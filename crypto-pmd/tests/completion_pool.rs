@@ -367,6 +367,67 @@ fn a_callback_that_submits_for_ever_does_not_keep_its_pool_from_stopping() {
     assert!(rig.all_home());
 }
 
+/// The null driver, whose first queue pair panics at its first jobs.
+#[derive(Debug)]
+struct Faulty(drivers::Null, Arc<AtomicBool>);
+
+#[derive(Debug)]
+struct FaultyQueue(Box<dyn QueuePair>, Arc<AtomicBool>);
+
+impl Driver for Faulty {
+    fn name(&self) -> &str {
+        "faulty0"
+    }
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+    fn open_session(&self, _id: SessionId, _params: &SessionParams) -> Result<(), OpenError> {
+        Ok(())
+    }
+    fn close_session(&self, _id: SessionId) {}
+    fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
+        Box::new(FaultyQueue(self.0.queue_pair(config), Arc::clone(&self.1)))
+    }
+}
+
+impl QueuePair for FaultyQueue {
+    fn submit(&mut self, jobs: &mut JobBurst) -> usize {
+        assert!(jobs.is_empty() || self.1.swap(true, Ordering::AcqRel), "the driver's fault");
+        self.0.submit(jobs)
+    }
+    fn poll(&mut self, done: &mut JobBurst) -> usize {
+        self.0.poll(done)
+    }
+}
+
+#[test]
+fn a_worker_whose_driver_panics_is_offered_nothing_more_and_every_job_is_accounted_for() {
+    let registry = Registry::new();
+    registry.attach(Faulty(drivers::Null::new(), Arc::default())).unwrap();
+    let session = registry.open(SessionParams::default(), Placement::Any).unwrap();
+    let pool = Pool::new(PoolConfig { buffers: BUFFERS, stride: 512 }).unwrap();
+    let mut workers = WorkerPool::start(&registry, &config(2), Order::Any).unwrap();
+    let (mut submitted, mut came, mut retried) = (0_u64, 0, 0);
+    let (mut jobs, mut done) = (JobBurst::new(), JobBurst::new());
+    let finished = wait(|| {
+        if jobs.is_empty() && submitted < 2_000 {
+            (0..10).for_each(|n| jobs.push(marked(&pool, session, submitted + n)).unwrap());
+            submitted += 10;
+        }
+        workers.submit(&mut jobs);
+        workers.poll(&mut done);
+        came += done.len() as u64;
+        retried += done.drain().filter(|job| job.status() == Status::Retry).count();
+        submitted == 2_000 && jobs.is_empty() && came + workers.missing() == submitted
+    });
+    assert!(finished, "{came} came, {} are missing, of {submitted}", workers.missing());
+    assert_eq!(workers.missing(), 10, "the burst that it had in hand");
+    // At most what had been offered to it before.
+    assert!(retried <= 10 * CrewConfig::default().bursts, "{retried}");
+    assert_eq!((workers.in_flight(), workers.stop().dropped), (0, 10));
+    assert_eq!(pool.available(), BUFFERS);
+}
+
 #[test]
 fn a_pool_needs_a_driver() {
     let none = WorkerPool::start(&Registry::new(), &config(1), Order::Any).unwrap_err();

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use card::{Card, Levers};
 use common::Bench;
 use crypto_pmd::balance::Policy;
-use crypto_pmd::capability::Unsupported;
+use crypto_pmd::capability::{SessionIdFormat, Unsupported};
 use crypto_pmd::drivers::Software;
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::*;
@@ -173,6 +173,15 @@ fn a_caller_that_wants_to_know_is_told_the_new_handle_and_can_submit_again_at_on
 }
 
 #[test]
+fn a_session_with_a_new_handle_that_lies_nowhere_counts_as_waiting() {
+    let registry = Registry::new();
+    let id = registry.attach(Card::new("card0").0).unwrap();
+    let options = SessionOptions { report_moves: true, ..SessionOptions::default() };
+    registry.open_with(chain(1), options).unwrap();
+    assert_eq!(registry.detach(id).unwrap(), Moves { moved: 0, renamed: 0, waiting: 1 });
+}
+
+#[test]
 fn a_session_without_a_driver_waits_for_one_that_comes() {
     let registry = Registry::new();
     let (card, _) = Card::new("card0");
@@ -306,6 +315,80 @@ fn a_job_that_may_wait_is_held_for_a_batch_and_not_for_ever() {
         }
     }
     assert_eq!((came, bench.dispatcher.in_flight()), (2, 0));
+}
+
+/// Submits until nothing more is taken; how many jobs are in flight then.
+fn fill(bench: &mut Bench, session: SessionId, next: &mut u64) -> usize {
+    loop {
+        let taken = submit(bench, session, *next..*next + 16);
+        *next += taken;
+        if taken == 0 {
+            return bench.dispatcher.in_flight();
+        }
+    }
+}
+
+/// A card that says how long a job takes, with a queue of 64, alone under a session.
+fn paced(latency_ns: u64) -> (Bench, Levers, SessionId) {
+    let registry = Registry::new();
+    let (card, levers) = Card::new("card0");
+    let change = |capabilities: &mut Capabilities| {
+        (capabilities.queue_depth, capabilities.latency_ns) = (Some(64), Some(latency_ns));
+    };
+    registry.attach(card.with(change)).unwrap();
+    let bench = Bench::over(registry);
+    let session = bench.open(chain(1));
+    (bench, levers, session)
+}
+
+#[test]
+fn a_card_with_a_long_latency_gets_more_and_more_jobs_until_its_queue_is_full() {
+    // A job that is back within the hour came from an idle engine.
+    let (mut bench, _, session) = paced(3_600_000_000_000);
+    let (mut next, mut depths) = (0, Vec::new());
+    let mut oracle = Oracle::new(chain(1));
+    for _ in 0..30 {
+        let first = next;
+        depths.push(fill(&mut bench, session, &mut next));
+        assert_sealed(&drain(&mut bench), first..next, &mut oracle);
+    }
+    assert_eq!((depths[0], depths[1], depths[29]), (16, 18, 64), "{depths:?}");
+    assert!(depths.is_sorted());
+}
+
+#[test]
+fn a_card_with_a_short_latency_gets_fewer_and_fewer_jobs_until_none_waits() {
+    // A job that is still not back at the next poll waits in a queue.
+    let (mut bench, levers, session) = paced(1);
+    let (mut next, mut depths) = (0, Vec::new());
+    let mut oracle = Oracle::new(chain(1));
+    for _ in 0..30 {
+        let first = next;
+        depths.push(fill(&mut bench, session, &mut next));
+        levers.stall(true);
+        assert_eq!(bench.dispatcher.poll(&mut JobBurst::new()), 0);
+        levers.stall(false);
+        assert_sealed(&drain(&mut bench), first..next, &mut oracle);
+    }
+    assert_eq!((depths[0], depths[1], depths[29]), (16, 14, 1), "{depths:?}");
+    assert!(depths.is_sorted_by(|one, next| one >= next));
+}
+
+#[test]
+fn what_a_card_is_not_to_have_yet_the_next_one_or_the_fallback_does() {
+    let registry = Registry::new();
+    let (card, levers) = Card::new("card0");
+    registry.attach(card.with(|capabilities| capabilities.latency_ns = Some(1000))).unwrap();
+    registry.attach(Software::new()).unwrap();
+    let mut bench = Bench::over(registry);
+    let options = SessionOptions { fallback: true, ..SessionOptions::default() };
+    let session = bench.registry.open_with(chain(1), options).unwrap().id;
+    levers.stall(true);
+    assert_eq!(submit(&mut bench, session, 0..40), 40);
+    assert_eq!(bench.dispatcher.counters().fell_back, 24);
+    levers.stall(false);
+    assert_sealed(&drain(&mut bench), 0..40, &mut Oracle::new(chain(1)));
+    assert_eq!(levers.done(), 16);
 }
 
 /// Two cards, one of which gives the newest back first, and software behind them where `fallback` is.
@@ -476,6 +559,111 @@ fn what_a_card_lacks_is_said_and_another_driver_has_the_session() {
     let opened = open(chain(2));
     assert_eq!(opened.passed_over, [(card, OpenError::Full { driver: "card0".to_owned() })]);
     assert_eq!(opened.drivers, [software]);
+}
+
+#[test]
+fn each_card_keeps_a_session_under_an_id_of_its_own_and_does_its_jobs_under_that() {
+    let registry = Registry::new();
+    let cards = [("card0", 16, 0x1234), ("card1", 8, 0x77)].map(|(name, bits, first)| {
+        let (card, levers) = Card::new(name);
+        levers.number_from(first);
+        let own = |capabilities: &mut Capabilities| capabilities.session_ids = SessionIdFormat::Bits(bits);
+        (registry.attach(card.with(own)).unwrap(), levers)
+    });
+    let [(first, zero), (second, one)] = cards;
+    registry.attach(Software::new()).unwrap();
+    let mut bench = Bench::over(registry);
+    let all = SessionOptions {
+        placement: Placement::All(Policy::RoundRobin),
+        fallback: true,
+        ..SessionOptions::default()
+    };
+    let session = bench.registry.open_with(chain(1), all).unwrap().id;
+    // The software driver goes by the handle.
+    assert_eq!(bench.registry.own_session_ids(session), [(first, 0x1234), (second, 0x77)]);
+    let format = |id| bench.registry.capabilities(id).unwrap().session_ids;
+    assert_eq!([first, second].map(format), [SessionIdFormat::Bits(16), SessionIdFormat::Bits(8)]);
+    for start in [0, 10] {
+        assert_eq!(submit(&mut bench, session, start..start + 10), 10);
+    }
+    assert_sealed(&drain(&mut bench), 0..20, &mut Oracle::new(chain(1)));
+    assert_eq!((zero.done_under(0x1234), one.done_under(0x77)), (10, 10));
+    assert_eq!((zero.done(), one.done()), (10, 10));
+    assert!(bench.registry.close(session));
+    assert_eq!(bench.registry.own_session_ids(session), []);
+}
+
+#[test]
+fn a_session_id_that_is_not_the_card_s_or_that_another_session_has_is_refused() {
+    let registry = Registry::new();
+    let (card, levers) = Card::new("card0");
+    levers.number_from(0x0f);
+    let own = |capabilities: &mut Capabilities| capabilities.session_ids = SessionIdFormat::Bits(4);
+    let id = registry.attach(card.with(own)).unwrap();
+    let open = |key| registry.open(chain(key), Placement::Driver(id));
+    let last = open(1).unwrap();
+    let fault = |id, fault| Err(OpenError::SessionId { driver: "card0".to_owned(), id, fault });
+    assert_eq!(open(2), fault(0x10, device::SessionIdFault::Format(SessionIdFormat::Bits(4))));
+    levers.number_from(0x0f);
+    levers.repeat_ids();
+    assert_eq!(open(3), fault(0x0f, device::SessionIdFault::Taken));
+    assert_eq!(levers.sessions(), 1, "what was refused is closed on the card");
+    assert_eq!(registry.own_session_ids(last), [(id, 0x0f)]);
+    assert!(registry.close(last));
+    assert_eq!(registry.own_session_ids(open(4).unwrap()), [(id, 0x0f)], "it is free again");
+}
+
+#[test]
+fn packets_in_several_segments_pass_a_card_without_scatter_gather_over_and_it_is_named() {
+    let registry = Registry::new();
+    let (card, levers) = Card::new("card0");
+    let card = registry.attach(card.with(|capabilities| capabilities.scatter_gather = false)).unwrap();
+    let software = registry.attach(Software::new()).unwrap();
+    let mut bench = Bench::over(registry);
+    // Where packets come in segments, the card does not get the session, and it is said why.
+    let segments = SessionOptions { segments: true, ..SessionOptions::default() };
+    let opened = bench.registry.open_with(chain(1), segments).unwrap();
+    let what = OpenError::Unsupported { driver: "card0".to_owned(), what: Unsupported::Segments };
+    assert_eq!((opened.drivers, opened.passed_over), (vec![software], vec![(card, what.clone())]));
+    let insists = SessionOptions { placement: Placement::Driver(card), ..segments };
+    assert_eq!(bench.registry.open_with(chain(1), insists).unwrap_err(), what);
+    assert_eq!(bench.registry.move_to(opened.id, card).unwrap_err(), what);
+    // With a driver that stands by, it gets those in one piece.
+    let both = SessionOptions { fallback: true, ..segments };
+    let opened = bench.registry.open_with(chain(1), both).unwrap();
+    assert_eq!(opened.drivers, [card, software]);
+    let mut jobs = JobBurst::new();
+    for cookie in 0..12 {
+        let bytes = plain(cookie);
+        let whole = job(&bench, opened.id, Operation::Encrypt, &bytes, cookie);
+        let job = match cookie % 3 {
+            0 => {
+                let packet = common::chained(&bench.pool, &bytes, &[20, 41]);
+                Job::new(packet, opened.id, Operation::Encrypt)
+                    .with_iv(0)
+                    .with_cipher(16, LEN as u32)
+                    .with_integrity(0, 16 + LEN as u32)
+                    .with_tag(16 + LEN as u32)
+                    .with_cookie(cookie)
+            }
+            _ => whole,
+        };
+        jobs.push(job).unwrap();
+    }
+    assert_eq!(bench.dispatcher.submit(&mut jobs), 12);
+    let mut done = JobBurst::new();
+    while bench.dispatcher.in_flight() > 0 {
+        bench.dispatcher.poll(&mut done);
+    }
+    let mut oracle = Oracle::new(chain(1));
+    for (cookie, job) in (0..).zip(done.drain()) {
+        assert_eq!((job.cookie(), job.status()), (cookie, Status::Done));
+        assert_eq!(common::bytes_of(&job.into_packet()), oracle.sealed(cookie));
+    }
+    assert_eq!((levers.done(), levers.in_pieces()), (8, 0));
+    let counters = bench.dispatcher.counters();
+    assert_eq!((counters.segmented, counters.fell_back), (4, 0));
+    assert!(bench.dispatcher.passed_over().eq([(card, 4)]), "named");
 }
 
 #[test]

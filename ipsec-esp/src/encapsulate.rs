@@ -63,7 +63,7 @@ pub(crate) struct OutboundSa {
     /// All ones where the ciphertext is under the integrity check, zero for an AEAD.
     authenticated_mask: u32,
     pub(crate) esn: bool,
-    /// May take the straight line: tunnel, IPv4 outside, no UDP.
+    /// May take the straight line: tunnel, IPv4 outside, no UDP, no 8-byte random IV.
     plain: bool,
     pub(crate) udp_checksum: bool,
     udp_encap: Option<UdpEncap>,
@@ -79,6 +79,8 @@ enum Iv {
     Sequence,
     /// 16 bytes that nobody can predict.
     Random,
+    /// 8 bytes that nobody can predict, for the legacy ciphers.
+    Short,
 }
 
 impl Heir for OutboundSa {
@@ -93,6 +95,12 @@ impl OutboundSa {
     pub(crate) fn new(params: &SaParams, session: SessionId) -> Self {
         let suite = params.suite;
         let over_ipv6 = params.outer_version() != Some(IpVersion::V4);
+        let iv = match suite.cipher() {
+            Cipher::AesCbc => Iv::Random,
+            Cipher::TripleDesCbc | Cipher::DesCbc => Iv::Short,
+            Cipher::AesGcm => Iv::Sequence,
+            Cipher::Null => Iv::None,
+        };
         Self {
             session,
             sequence: SequenceCounter::starting_at(params.sequence, params.last_sequence()),
@@ -103,11 +111,7 @@ impl OutboundSa {
             iv_len: suite.iv_len() as u8,
             icv_len: suite.icv_len() as u8,
             align_mask: (suite.alignment() - 1) as u8,
-            iv: match suite.cipher() {
-                Cipher::AesCbc => Iv::Random,
-                _ if suite.iv_len() > 0 => Iv::Sequence,
-                _ => Iv::None,
-            },
+            iv,
             authenticated_front: (esp::LEN + if suite.is_aead() { 0 } else { suite.iv_len() }) as u8,
             authenticated_mask: if suite.is_aead() { 0 } else { u32::MAX },
             esn: params.esn,
@@ -362,6 +366,8 @@ impl OutboundSa {
         match self.iv {
             Iv::Sequence => *at.first_chunk_mut()? = sequence.to_be_bytes(),
             Iv::Random => *at.first_chunk_mut()? = ivs.take(),
+            // Half of what nobody can predict is no better known.
+            Iv::Short => *at.first_chunk_mut::<8>()? = *ivs.take().first_chunk()?,
             Iv::None => {}
         }
         Some(())

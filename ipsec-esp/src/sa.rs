@@ -214,6 +214,8 @@ impl SaParams {
         let cipher = match self.suite.cipher() {
             Cipher::Null => None,
             Cipher::AesCbc => Some(Transform::cipher(CipherAlgorithm::AesCbc, key)),
+            Cipher::TripleDesCbc => Some(Transform::cipher(CipherAlgorithm::TripleDesCbc, key)),
+            Cipher::DesCbc => Some(Transform::cipher(CipherAlgorithm::DesCbc, key)),
             Cipher::AesGcm => Some(Transform::aead(AeadAlgorithm::AesGcm, key, salt, self.suite.icv_len())),
         };
         let integrity = self.suite.integrity().map(|integrity| {
@@ -222,6 +224,7 @@ impl SaParams {
                 Integrity::Sha256 => IntegrityAlgorithm::HmacSha256,
                 Integrity::Sha384 => IntegrityAlgorithm::HmacSha384,
                 Integrity::Sha512 => IntegrityAlgorithm::HmacSha512,
+                Integrity::Md5 => IntegrityAlgorithm::HmacMd5,
             };
             Transform::integrity(algorithm, self.integrity_key.clone(), self.suite.icv_len())
         });

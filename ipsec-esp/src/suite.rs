@@ -1,7 +1,8 @@
 //! ESP suites by their IKEv2 keyword (`aes128-sha1`, `aes256gcm16`), as data: every length that packet building needs.
 //!
 //! Invariant: a [`Suite`] that exists is one that ESP here can run, and it always gives integrity (a separate code
-//! or an AEAD); [`Suite::parse`] is the only way from text to it. It holds no keys and runs no cipher.
+//! or an AEAD); [`Suite::parse`] is the only way from text to it, and a legacy suite has to be asked for by
+//! [`Suite::parse_with_legacy`]. It holds no keys and runs no cipher.
 
 use std::fmt;
 
@@ -16,6 +17,10 @@ pub enum Cipher {
     AesCbc,
     /// AES in Galois/counter mode with a 16-byte tag (RFC 4106): 4-byte salt, 8-byte IV in each packet.
     AesGcm,
+    /// Triple DES in CBC mode (RFC 2451), legacy: an 8-byte unpredictable IV in each packet.
+    TripleDesCbc,
+    /// DES in CBC mode (RFC 2405), broken: an 8-byte unpredictable IV in each packet.
+    DesCbc,
 }
 
 /// What authenticates the packet where the cipher does not: HMAC over a hash, truncated.
@@ -29,6 +34,8 @@ pub enum Integrity {
     Sha384,
     /// HMAC-SHA-512-256 (RFC 4868).
     Sha512,
+    /// HMAC-MD5-96 (RFC 2403), broken.
+    Md5,
 }
 
 impl Integrity {
@@ -40,6 +47,7 @@ impl Integrity {
             Self::Sha256 => 32,
             Self::Sha384 => 48,
             Self::Sha512 => 64,
+            Self::Md5 => 16,
         }
     }
 
@@ -47,7 +55,7 @@ impl Integrity {
     #[must_use]
     pub const fn icv_len(self) -> usize {
         match self {
-            Self::Sha1 => 12,
+            Self::Sha1 | Self::Md5 => 12,
             Self::Sha256 => 16,
             Self::Sha384 => 24,
             Self::Sha512 => 32,
@@ -86,10 +94,53 @@ impl Suite {
         null("null-sha256", Integrity::Sha256),
     ];
 
+    /// Suites for peers that have nothing better: RFC 8221 marks something in them MUST NOT or SHOULD NOT.
+    pub const LEGACY: &'static [Self] = &[
+        tdes("3des-sha1", Integrity::Sha1),
+        tdes("3des-sha256", Integrity::Sha256),
+        tdes("3des-md5", Integrity::Md5),
+        des("des-sha1", Integrity::Sha1),
+        des("des-md5", Integrity::Md5),
+        cbc("aes128-md5", 16, Integrity::Md5),
+        null("null-md5", Integrity::Md5),
+    ];
+
+    /// As [`Suite::parse`], for one who has said that legacy suites will do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Suite::parse`], but for legacy suites.
+    ///
+    /// ```
+    /// use ipsec_esp::suite::{Suite, UnknownSuite};
+    /// assert!(matches!(Suite::parse("3des-sha1"), Err(UnknownSuite::Legacy { .. })));
+    /// assert!(Suite::parse_with_legacy("3des-sha1")?.legacy().is_some());
+    /// # Ok::<(), UnknownSuite>(())
+    /// ```
+    pub fn parse_with_legacy(name: &str) -> Result<Self, UnknownSuite> {
+        let wanted = name.to_ascii_lowercase();
+        match Self::LEGACY.iter().find(|suite| suite.name == wanted) {
+            Some(suite) => Ok(*suite),
+            None => Self::parse(name),
+        }
+    }
+
+    /// Why it is legacy, with the source; `None` for all others.
+    #[must_use]
+    pub const fn legacy(&self) -> Option<&'static str> {
+        match (self.cipher, self.integrity) {
+            (Cipher::DesCbc, _) => Some("DES MUST NOT be used, RFC 8221 section 5"),
+            (_, Some(Integrity::Md5)) => Some("HMAC-MD5 MUST NOT be used, RFC 8221 section 6"),
+            (Cipher::TripleDesCbc, _) => Some("triple DES SHOULD NOT be used, RFC 8221 section 5"),
+            _ => None,
+        }
+    }
+
     /// The suite with this keyword. Case does not matter; blanks do.
     ///
     /// # Errors
     ///
+    /// [`UnknownSuite::Legacy`] for one that has to be asked for by [`Suite::parse_with_legacy`],
     /// [`UnknownSuite::NotSupportedYet`] for a name that means something but is not built,
     /// [`UnknownSuite::NoSuchSuite`] with the nearest names for anything else.
     ///
@@ -102,6 +153,9 @@ impl Suite {
         let wanted = name.to_ascii_lowercase();
         if let Some(suite) = Self::ALL.iter().find(|suite| suite.name == wanted) {
             return Ok(*suite);
+        }
+        if let Some(suite) = Self::LEGACY.iter().find(|suite| suite.name == wanted) {
+            return Err(UnknownSuite::Legacy { name: suite.name, why: suite.legacy().unwrap_or_default() });
         }
         if is_planned(&wanted) {
             return Err(UnknownSuite::NotSupportedYet { name: name.to_owned() });
@@ -144,7 +198,7 @@ impl Suite {
     pub const fn salt_len(&self) -> usize {
         match self.cipher {
             Cipher::AesGcm => 4,
-            Cipher::Null | Cipher::AesCbc => 0,
+            Cipher::Null | Cipher::AesCbc | Cipher::TripleDesCbc | Cipher::DesCbc => 0,
         }
     }
 
@@ -169,7 +223,7 @@ impl Suite {
         match self.cipher {
             Cipher::Null => 0,
             Cipher::AesCbc => 16,
-            Cipher::AesGcm => 8,
+            Cipher::AesGcm | Cipher::TripleDesCbc | Cipher::DesCbc => 8,
         }
     }
 
@@ -187,6 +241,7 @@ impl Suite {
     pub const fn block_len(&self) -> usize {
         match self.cipher {
             Cipher::AesCbc => 16,
+            Cipher::TripleDesCbc | Cipher::DesCbc => 8,
             Cipher::Null | Cipher::AesGcm => 1,
         }
     }
@@ -216,6 +271,14 @@ impl fmt::Display for Suite {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum UnknownSuite {
+    /// A suite that is there only for those who ask for it.
+    #[error("suite \"{name}\" is legacy: {why}; choose another, as aes128gcm16")]
+    Legacy {
+        /// Its keyword.
+        name: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A real suite that is not built yet.
     #[error("suite \"{name}\" is not supported yet; supported: {}", names(Suite::ALL))]
     NotSupportedYet {
@@ -238,6 +301,14 @@ const fn cbc(name: &'static str, cipher_key_len: u8, integrity: Integrity) -> Su
 
 const fn gcm(name: &'static str, cipher_key_len: u8) -> Suite {
     Suite { name, cipher: Cipher::AesGcm, cipher_key_len, integrity: None }
+}
+
+const fn tdes(name: &'static str, integrity: Integrity) -> Suite {
+    Suite { name, cipher: Cipher::TripleDesCbc, cipher_key_len: 24, integrity: Some(integrity) }
+}
+
+const fn des(name: &'static str, integrity: Integrity) -> Suite {
+    Suite { name, cipher: Cipher::DesCbc, cipher_key_len: 8, integrity: Some(integrity) }
 }
 
 const fn null(name: &'static str, integrity: Integrity) -> Suite {
@@ -333,7 +404,7 @@ mod tests {
             "aes128ccm16",
             "aes256gmac",
             "aes256gcm12",
-            "3des-sha1",
+            "3des-sha512",
             "camellia256-sha512",
             "aes128-aesxcbc",
             "null-sha512",
@@ -346,6 +417,22 @@ mod tests {
         {
             assert!(matches!(Suite::parse(name), Err(UnknownSuite::NoSuchSuite { .. })), "{name}");
         }
+    }
+
+    #[test]
+    fn a_legacy_suite_has_to_be_asked_for_and_says_why_it_is_one() {
+        for suite in Suite::LEGACY {
+            let why = suite.legacy().unwrap();
+            assert_eq!(Suite::parse(suite.name()), Err(UnknownSuite::Legacy { name: suite.name(), why }));
+            assert_eq!(Suite::parse_with_legacy(&suite.name().to_uppercase()).as_ref(), Ok(suite));
+        }
+        for suite in Suite::ALL {
+            assert_eq!((suite.legacy(), Suite::parse_with_legacy(suite.name()).as_ref()), (None, Ok(suite)));
+        }
+        let triple = Suite::parse_with_legacy("3des-md5").unwrap();
+        let lengths = [triple.encryption_key_len(), triple.integrity_key_len(), triple.iv_len()];
+        assert_eq!((lengths, triple.icv_len(), triple.alignment()), ([24, 16, 8], 12, 8));
+        assert!(Suite::parse_with_legacy("des-md4").is_err());
     }
 
     #[test]

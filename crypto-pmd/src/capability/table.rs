@@ -27,6 +27,8 @@ fn traits(capabilities: &Capabilities) -> Option<String> {
         0 | 1 => "any".to_owned(),
         jobs => jobs.to_string(),
     };
+    let latency =
+        capabilities.latency_ns.map_or_else(|| "not said".to_owned(), |latency| latency.to_string());
     let rows = [
         ["engine outside the processor".to_owned(), yes_no(capabilities.hardware)],
         ["done when submitted".to_owned(), yes_no(capabilities.synchronous)],
@@ -36,6 +38,8 @@ fn traits(capabilities: &Capabilities) -> Option<String> {
         ["sessions".to_owned(), or(capabilities.max_sessions, "as memory holds")],
         ["jobs in a queue pair".to_owned(), or(capabilities.queue_depth, "as configured")],
         ["jobs it likes at once".to_owned(), batch],
+        ["latency of a job, ns".to_owned(), latency],
+        ["session ids".to_owned(), capabilities.session_ids.to_string()],
     ];
     markdown(["driver", ""], rows)
 }
@@ -117,6 +121,8 @@ mod tests {
             batch_size: 8,
             queue_depth: Some(64),
             max_sessions: Some(16),
+            latency_ns: Some(5000),
+            session_ids: crate::capability::SessionIdFormat::Bits(16),
             ..Capabilities::default()
         };
         let expected = "\
@@ -129,6 +135,8 @@ mod tests {
             | sessions | 16 |\n\
             | jobs in a queue pair | 64 |\n\
             | jobs it likes at once | 8 |\n\
+            | latency of a job, ns | 5000 |\n\
+            | session ids | of its own, 16 bits |\n\
             \n\
             | algorithm | family | key bits | tag bytes | legacy | largest operand, bits |\n|---|---|---|---|---|---|\n\
             | des-cbc | cipher | 64 | | legacy | 8000 |\n\
@@ -144,6 +152,6 @@ mod tests {
         let text = table(&Capabilities { anything: true, synchronous: true, ..Capabilities::default() });
         assert!(text.contains("| done when submitted | yes |\n| takes anything, computes nothing | yes |\n"));
         assert!(text.contains("| sessions | as memory holds |\n| jobs in a queue pair | as configured |\n"));
-        assert!(text.ends_with("| jobs it likes at once | any |\n") && !text.contains("algorithm"));
+        assert!(text.ends_with("| session ids | the framework's handles |\n") && !text.contains("algorithm"));
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::crew::Crypto;
 use crate::dispatcher::Dispatcher;
 use crate::job::{Job, JobBurst};
+use crate::registry::Registry;
 use crate::session::SessionId;
 
 use panics::Panics;
@@ -173,6 +174,12 @@ impl<C: OnDone, D: Crypto> Callbacks<C, D> {
         if let Some(place) = table.get_mut(session.index()) {
             *place = Some((session.generation(), synchronous));
         }
+    }
+
+    /// As [`Callbacks::set_synchronous`], with what the registry knows of the session now: true where every driver that has it is
+    /// synchronous. To be called again when it moved.
+    pub fn ask_synchronous(&mut self, registry: &Registry, session: SessionId) {
+        self.set_synchronous(session, registry.is_synchronous(session).unwrap_or(false));
     }
 
     /// Hands a job on. As its mode allows, callbacks are called before this returns, also those of other jobs.

@@ -15,6 +15,7 @@ mod spreader;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crossbeam_queue::ArrayQueue;
 use pipeline::Clock;
@@ -37,12 +38,15 @@ struct Lane {
     back: Arc<JobRing>,
     /// Empty bursts on their way back, where results came in fewer bursts than jobs.
     empties: Arc<ArrayQueue<JobBurst>>,
+    /// The worker has ended, by itself or by a fault of its driver. Set once, after its last result.
+    gone: Arc<AtomicBool>,
 }
 
 impl Lane {
     fn new(bursts: usize) -> Self {
         let ring = || Arc::new(JobRing::of_large(2 * bursts + 2));
-        Self { to: ring(), back: ring(), empties: Arc::new(ArrayQueue::new(4 * bursts + 4)) }
+        let empties = Arc::new(ArrayQueue::new(4 * bursts + 4));
+        Self { to: ring(), back: ring(), empties, gone: Arc::default() }
     }
 }
 

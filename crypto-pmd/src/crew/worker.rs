@@ -1,5 +1,7 @@
 //! The worker's end: takes bursts of jobs, has its own dispatcher do them, sends the results back. Knows no order.
 
+use std::sync::atomic::Ordering;
+
 use pipeline::MAX_BURST;
 use pipeline::lcore::{Ended, Task, Turn};
 
@@ -108,6 +110,13 @@ impl Worker {
     #[must_use]
     pub fn jobs_done(&self) -> u64 {
         self.jobs_done
+    }
+}
+
+/// Also when a driver panics: those who give jobs are to know.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.lane.gone.store(true, Ordering::Release);
     }
 }
 

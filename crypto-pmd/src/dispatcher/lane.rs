@@ -10,7 +10,8 @@
 use pipeline::Clock;
 use pipeline::clock::Tick;
 
-use crate::device::QueuePair;
+use super::pace::Pace;
+use crate::device::{DriverId, QueuePair};
 use crate::job::{Job, JobBurst};
 use crate::key_op::Unblock;
 
@@ -21,6 +22,14 @@ pub(crate) struct Manners {
     pub(crate) batch: usize,
     /// True when jobs come back in the order in which they were taken.
     pub(crate) in_order: bool,
+    /// Nanoseconds that a job takes in an idle engine, where just enough jobs are to be in flight.
+    pub(crate) latency_ns: Option<u64>,
+    /// Jobs that the queue pair holds at most.
+    pub(crate) depth: usize,
+    /// Packets of several segments are not taken.
+    pub(crate) one_piece: bool,
+    /// Whose lane it is.
+    pub(crate) driver: Option<DriverId>,
 }
 
 /// The lane of one driver.
@@ -33,9 +42,9 @@ pub(crate) struct Lane {
     held_since: Option<Tick>,
     /// Jobs of the call under way; empty between calls.
     pub(super) batch: JobBurst,
-    /// Jobs that came back.
-    returned: u64,
     leaving: bool,
+    /// Jobs in several segments that went to another driver for that.
+    segmented: u64,
     /// The newest move away from here that was seen, and how many jobs had come by then.
     departure: (u64, u64),
 }
@@ -49,6 +58,18 @@ struct Door {
     blocked_at: Option<u64>,
     /// Jobs that it took.
     issued: u64,
+    /// Jobs that came back.
+    returned: u64,
+    /// How many it may have, where it has said how long a job takes.
+    pace: Option<Box<Paced>>,
+}
+
+#[derive(Debug)]
+struct Paced {
+    pace: Pace,
+    clock: Clock,
+    /// What is offered of more; empty between calls.
+    part: JobBurst,
 }
 
 impl Door {
@@ -58,11 +79,56 @@ impl Door {
         // Read before the driver can refuse, so that no signal is missed.
         let signals = self.unblock.count();
         let before = jobs.len();
-        self.queue.submit(jobs);
+        let is_full = match self.pace.is_some() {
+            true => self.submit_paced(jobs),
+            false => {
+                self.queue.submit(jobs);
+                false
+            }
+        };
         self.issued += (before - jobs.len()) as u64;
-        if !jobs.is_empty() && self.queue.is_blocked() {
+        if !jobs.is_empty() && !is_full && self.queue.is_blocked() {
             self.blocked_at = Some(signals);
         }
+    }
+
+    /// Offers no more than may be in flight; whether that, and not the driver, was why jobs stayed.
+    #[cold]
+    fn submit_paced(&mut self, jobs: &mut JobBurst) -> bool {
+        let in_flight = (self.issued - self.returned) as usize;
+        let Some(Paced { pace, clock, part }) = self.pace.as_deref_mut() else { return false };
+        let room = pace.room(in_flight).min(jobs.len());
+        if room < jobs.len() {
+            pace.was_short();
+        }
+        if room == 0 {
+            return true;
+        }
+        part.take_some_from(jobs, room);
+        let taken = self.queue.submit(part);
+        if taken > 0 {
+            pace.issued(self.issued, || clock.tick());
+        }
+        let is_full = part.is_empty();
+        // What the driver left, in front of the rest.
+        part.take_from(jobs);
+        std::mem::swap(part, jobs);
+        is_full
+    }
+
+    fn poll(&mut self, done: &mut JobBurst) -> usize {
+        let finished = self.queue.poll(done);
+        self.returned += finished as u64;
+        if let Some(Paced { pace, clock, .. }) = self.pace.as_deref_mut() {
+            pace.polled(self.returned, clock.tick());
+        }
+        finished
+    }
+
+    /// Whether as many jobs are in flight as may be.
+    fn is_full(&self) -> bool {
+        let in_flight = (self.issued - self.returned) as usize;
+        self.pace.as_ref().is_some_and(|paced| paced.pace.room(in_flight) == 0)
     }
 
     /// Whether it is blocked and has not signalled since.
@@ -75,14 +141,20 @@ impl Lane {
     pub(crate) fn new(mut queue: Box<dyn QueuePair>, manners: Manners) -> Self {
         let unblock = Unblock::new();
         queue.set_unblock(unblock.clone());
+        let paced = |latency_ns| {
+            let clock = Clock::new();
+            let pace = Pace::new(clock.ticks(latency_ns), manners.batch, manners.depth);
+            Box::new(Paced { pace, clock, part: JobBurst::new() })
+        };
+        let pace = manners.latency_ns.map(paced);
         Self {
             manners,
-            door: Door { queue, unblock, blocked_at: None, issued: 0 },
+            door: Door { queue, unblock, blocked_at: None, issued: 0, returned: 0, pace },
             waiting: JobBurst::new(),
             held_since: None,
             batch: JobBurst::new(),
-            returned: 0,
             leaving: false,
+            segmented: 0,
             departure: (0, 0),
         }
     }
@@ -159,9 +231,7 @@ impl Lane {
     /// Adds finished jobs to `done` and returns how many.
     #[inline]
     pub(super) fn poll(&mut self, done: &mut JobBurst) -> usize {
-        let finished = self.door.queue.poll(done);
-        self.returned += finished as u64;
-        finished
+        self.door.poll(done)
     }
 
     /// Nothing is held for a batch any more.
@@ -184,6 +254,21 @@ impl Lane {
         self.waiting.drain()
     }
 
+    /// Whether the driver takes a packet as it lies in memory.
+    pub(super) fn takes(&self, job: &Job) -> bool {
+        !self.manners.one_piece || !job.is_in_pieces()
+    }
+
+    /// A job in several segments went by.
+    pub(super) fn pass_over(&mut self) {
+        self.segmented += 1;
+    }
+
+    /// Whose lane it is, and how many jobs went by because they came in several segments.
+    pub(super) fn passed_over(&self) -> Option<(DriverId, u64)> {
+        Some((self.manners.driver?, self.segmented))
+    }
+
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving
     }
@@ -191,12 +276,12 @@ impl Lane {
     /// Jobs that the driver has, and that wait for it.
     #[inline(always)]
     pub(super) fn load(&self) -> usize {
-        (self.door.issued - self.returned) as usize + self.waiting.len() + self.batch.len()
+        (self.door.issued - self.door.returned) as usize + self.waiting.len() + self.batch.len()
     }
 
     /// Whether the driver takes nothing now, as far as is known.
     pub(super) fn is_blocked(&self) -> bool {
-        self.leaving || self.door.is_blocked()
+        self.leaving || self.door.is_blocked() || self.door.is_full()
     }
 
     /// Whether nothing keeps a job from going straight to the driver.
@@ -205,9 +290,9 @@ impl Lane {
         self.waiting.is_empty() && self.door.blocked_at.is_none() && !self.leaving
     }
 
-    /// Whether jobs may be held here for a batch.
+    /// Whether jobs may be held here: for a batch, or because enough are in flight.
     pub(super) fn holds(&self) -> bool {
-        self.manners.batch > 1
+        self.manners.batch > 1 || self.door.pace.is_some()
     }
 
     /// Whether jobs of a session that moved away, by the move of this number, may still be here: those that came before the move was seen
@@ -217,6 +302,6 @@ impl Lane {
         if number > self.departure.0 {
             self.departure = (number, came);
         }
-        self.returned < if self.manners.in_order { self.departure.1 } else { came }
+        self.door.returned < if self.manners.in_order { self.departure.1 } else { came }
     }
 }

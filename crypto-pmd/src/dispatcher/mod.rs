@@ -11,6 +11,7 @@
 mod lane;
 mod mail;
 mod order;
+mod pace;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use pipeline::publish::Reader;
 use pipeline::{Clock, MAX_BURST};
 
 use crate::balance::{Balancer, Load};
+use crate::device::DriverId;
 use crate::job::{Job, JobBurst, Operation, Status};
 use crate::session::SessionId;
 
@@ -56,6 +58,9 @@ pub struct DispatcherCounters {
     pub fell_back: u64,
     /// Jobs that another driver did because theirs went.
     pub redriven: u64,
+    /// Jobs in several segments that went to another driver, because one before it takes packets in one piece only. Which one:
+    /// [`Dispatcher::passed_over`].
+    pub segmented: u64,
     /// Jobs that were told that their session has another handle.
     pub moved: u64,
     /// Jobs that went on to a second driver.
@@ -191,6 +196,13 @@ impl Dispatcher {
     #[must_use]
     pub fn counters(&self) -> DispatcherCounters {
         DispatcherCounters { late: self.order.late(), ..self.counters }
+    }
+
+    /// Drivers that were passed over by jobs in several segments because they take packets in one piece only, and by how many; those of
+    /// which there is a queue pair here.
+    pub fn passed_over(&self) -> impl Iterator<Item = (DriverId, u64)> {
+        let lanes = self.lanes.iter().take(self.used).flatten();
+        lanes.filter_map(|lane| lane.passed_over()).filter(|(_, jobs)| *jobs > 0)
     }
 
     /// A burst boundary. Whoever changes drivers changes routes behind it, so that there is one thing to look at.
@@ -365,7 +377,7 @@ impl Dispatcher {
         let mut loads = [Load { jobs: 0, blocked: true }; 8];
         for (load, slot) in loads.iter_mut().zip(&spread.slots) {
             if let Some(lane) = self.lanes.get(usize::from(*slot)).and_then(Option::as_deref) {
-                *load = Load { jobs: lane.load(), blocked: lane.is_blocked() };
+                *load = Load { jobs: lane.load(), blocked: lane.is_blocked() || !lane.takes(job) };
             }
         }
         let loads = loads.get(..spread.slots.len().min(8)).unwrap_or_default();
@@ -392,13 +404,17 @@ impl Dispatcher {
             Next::To(slot) if self.is_open(slot) => Target::Lane(slot),
             Next::To(_) => Target::Stay,
             Next::Spread { slot, fallback } => {
+                let takes = self.lane(slot).is_none_or(|lane| lane.takes(job));
                 let is_blocked = self.lane(slot).is_none_or(|lane| lane.is_blocked());
-                let falls = is_blocked && fallback.is_some();
+                let falls = (is_blocked || !takes) && fallback.is_some();
                 let slot = fallback.filter(|_| falls).unwrap_or(slot);
                 if self.order.room() == 0 || !self.is_open(slot) {
                     return Target::Stay;
                 }
-                self.counters.fell_back += u64::from(falls);
+                self.counters.fell_back += u64::from(falls && takes);
+                if job.is_in_pieces() {
+                    self.note_in_pieces(job);
+                }
                 self.order.reserve(job);
                 Target::Lane(slot)
             }
@@ -414,6 +430,24 @@ impl Dispatcher {
                 Target::Lane(slot)
             }
         }
+    }
+
+    /// Counts for drivers that take packets in one piece only that this one went by.
+    #[cold]
+    fn note_in_pieces(&mut self, job: &Job) {
+        let Self { routes, lanes, counters, .. } = self;
+        let Some(Way::Many(spread)) = routes.find(job.session().index()).map(|route| &route.way) else {
+            return;
+        };
+        let mut went_by = false;
+        for slot in &spread.slots {
+            let lane = lanes.get_mut(usize::from(*slot)).and_then(Option::as_deref_mut);
+            if let Some(lane) = lane.filter(|lane| !lane.takes(job)) {
+                lane.pass_over();
+                went_by = true;
+            }
+        }
+        counters.segmented += u64::from(went_by);
     }
 
     /// Whether drivers that the session had before may still have jobs of it.
@@ -466,12 +500,15 @@ impl Dispatcher {
             Next::Spread { slot, fallback } => (slot, fallback),
             Next::Unknown | Next::Moved(_) | Next::Nowhere => return self.give_up(one),
         };
-        if self.lane(slot).is_some_and(|lane| lane.is_clear() && lane.submit(one) > 0) {
+        let takes =
+            self.lanes.get(usize::from(slot)).and_then(Option::as_deref).is_none_or(|lane| lane.takes(job));
+        let may = takes || fallback.is_none();
+        if may && self.lane(slot).is_some_and(|lane| lane.is_clear() && lane.submit(one) > 0) {
             return true;
         }
         let Some(lane) = fallback.and_then(|slot| self.lane(slot)) else { return false };
         let fell = lane.is_clear() && lane.submit(one) > 0;
-        self.counters.fell_back += u64::from(fell);
+        self.counters.fell_back += u64::from(fell && takes);
         fell
     }
 

@@ -1,5 +1,6 @@
 //! The drivers that are attached, the dispatchers that are told of them, and who still has a lane of whom.
 
+use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use crate::dispatcher::{Lane, MAX_DRIVERS, Mail, Manners, News, Slot};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
+use super::own_ids::OwnIds;
+
 /// A driver in its place.
 #[derive(Debug)]
 pub(super) struct Attached {
@@ -20,6 +23,7 @@ pub(super) struct Attached {
     pub(super) driver: Arc<dyn Driver>,
     pub(super) withdrawn: HashSet<Algorithm>,
     states: Table<State>,
+    own_ids: RefCell<OwnIds>,
     /// It goes: no session is opened here any more.
     pub(super) leaving: bool,
 }
@@ -29,16 +33,39 @@ impl Attached {
         self.driver.capabilities().hardware
     }
 
-    /// Opens a session, unless an algorithm of it was withdrawn.
-    pub(super) fn open(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError> {
+    /// Opens a session, unless an algorithm of it was withdrawn, or its packets come in `segments` and are not taken so.
+    pub(super) fn open(
+        &self,
+        id: SessionId,
+        params: &SessionParams,
+        segments: bool,
+    ) -> Result<(), OpenError> {
+        if segments && !self.driver.capabilities().scatter_gather {
+            let what = Unsupported::Segments;
+            return Err(OpenError::Unsupported { driver: self.driver.name().to_owned(), what });
+        }
         let withdrawn = params.transforms.iter().map(|transform| transform.algorithm());
         match withdrawn.into_iter().find(|algorithm| self.withdrawn.contains(algorithm)) {
             Some(algorithm) => {
                 let what = Unsupported::Withdrawn(algorithm.name());
                 Err(OpenError::Unsupported { driver: self.driver.name().to_owned(), what })
             }
-            None => self.open_with_state(id, params),
+            None => self.open_under_own_id(id, params),
         }
+    }
+
+    fn open_under_own_id(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError> {
+        self.open_with_state(id, params)?;
+        let learnt = self.own_ids.borrow_mut().learn(&*self.driver, id);
+        if learnt.is_err() {
+            self.close(id);
+        }
+        learnt
+    }
+
+    /// The driver's own id of a session that it has.
+    pub(super) fn own_id(&self, id: SessionId) -> Option<u64> {
+        self.own_ids.borrow().of(id)
     }
 
     fn open_with_state(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError> {
@@ -56,6 +83,7 @@ impl Attached {
     pub(super) fn close(&self, id: SessionId) {
         self.driver.close_session(id);
         self.states.remove(id.index());
+        self.own_ids.borrow_mut().forget(id);
     }
 
     /// Frees what nobody looks at any more; how much still waits.
@@ -72,8 +100,15 @@ impl Attached {
 
     fn lane(&self, config: &QueuePairConfig) -> Box<Lane> {
         let capabilities = self.driver.capabilities();
-        let manners = Manners { batch: capabilities.batch_size, in_order: capabilities.in_order };
         let depth = capabilities.queue_depth.map_or(config.depth, |depth| depth.min(config.depth));
+        let manners = Manners {
+            batch: capabilities.batch_size,
+            in_order: capabilities.in_order,
+            latency_ns: capabilities.latency_ns,
+            one_piece: !capabilities.scatter_gather,
+            driver: Some(self.id),
+            depth,
+        };
         let mut queue = self.driver.queue_pair(&QueuePairConfig { depth, ..*config });
         if self.driver.session_state_len() > 0 {
             queue.set_states(SessionStates::new(self.states.reader()));
@@ -124,8 +159,14 @@ impl Drivers {
         }
         let id = DriverId(self.next_id);
         self.next_id += 1;
-        let attached =
-            Attached { id, driver, withdrawn: HashSet::new(), states: Table::new(), leaving: false };
+        let attached = Attached {
+            id,
+            driver,
+            withdrawn: HashSet::new(),
+            states: Table::new(),
+            own_ids: RefCell::default(),
+            leaving: false,
+        };
         for subscriber in &mut self.subscribers {
             subscriber.lanes |= 1 << slot;
             subscriber.tell(News::Came(slot as Slot, attached.lane(&subscriber.config)));

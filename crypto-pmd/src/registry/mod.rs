@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_types, reason = "the control side of the framework; dispatchers need no lock")]
 
 mod attached;
+mod own_ids;
 mod placement;
 mod sessions;
 #[cfg(test)]
@@ -59,7 +60,7 @@ pub struct Moves {
     pub moved: usize,
     /// Sessions that another driver has now under a new handle, of which their jobs tell.
     pub renamed: usize,
-    /// Sessions that no driver can do now: their jobs come back to be tried again.
+    /// Sessions that no driver can do now, under the same handle or a new one: their jobs come back to be tried again.
     pub waiting: usize,
 }
 
@@ -153,11 +154,11 @@ impl Registry {
         let missing = || OpenError::NoDriver(Placement::Driver(driver).to_string());
         let slot = inner.drivers.slot_of(driver).ok_or_else(missing)?;
         let open = inner.sessions.get(id).ok_or_else(missing)?;
-        let (params, place) = (Arc::clone(&open.params), open.place.clone());
+        let (params, place, segments) = (Arc::clone(&open.params), open.place.clone(), open.options.segments);
         if matches!(place, Place::One(now) if now == slot) {
             return Ok(());
         }
-        inner.drivers.get(slot).ok_or_else(missing)?.open(id, &params)?;
+        inner.drivers.get(slot).ok_or_else(missing)?.open(id, &params, segments)?;
         inner.unsettled = true;
         self.put_at(&mut inner, id, Place::One(slot));
         Ok(())
@@ -176,8 +177,9 @@ impl Registry {
         let mut moved = 0;
         for id in inner.sessions.handles(wants) {
             let Some(better) = inner.better_for(id) else { continue };
-            let Some(params) = inner.sessions.get(id).map(|open| Arc::clone(&open.params)) else { continue };
-            if inner.opens(better, id, &params) {
+            let Some(open) = inner.sessions.get(id) else { continue };
+            let (params, segments) = (Arc::clone(&open.params), open.options.segments);
+            if inner.opens(better, id, &params, segments) {
                 inner.unsettled = true;
                 self.put_at(inner, id, Place::One(better));
                 moved += 1;
@@ -326,6 +328,15 @@ impl Registry {
         Some(drivers.all(|attached| attached.driver.capabilities().synchronous))
     }
 
+    /// Under which ids the drivers that have a session keep it themselves; those that go by its handle are left out.
+    #[must_use]
+    pub fn own_session_ids(&self, id: SessionId) -> Vec<(DriverId, u64)> {
+        let inner = self.lock();
+        let slots = inner.sessions.get(id).map(|open| open.place.slots()).unwrap_or_default();
+        let attached = slots.iter().filter_map(|&slot| inner.get(slot));
+        attached.filter_map(|attached| Some((attached.id, attached.own_id(id)?))).collect()
+    }
+
     /// The drivers that have a session, in the order in which work is given to them; none when it waits for one.
     #[must_use]
     pub fn drivers_of(&self, id: SessionId) -> Vec<DriverId> {
@@ -366,6 +377,7 @@ impl Registry {
         for id in inner.sessions.handles(concerned) {
             match self.replace(inner, id, Some(slot)) {
                 Place::Nowhere => moves.waiting += 1,
+                Place::Moved(handle) if inner.is_nowhere(handle) => moves.waiting += 1,
                 Place::Moved(_) => moves.renamed += 1,
                 _ => moves.moved += 1,
             }
@@ -479,7 +491,8 @@ impl Inner {
             let cost = |slot: &Slot| self.cost(params, *slot).unwrap_or(f64::INFINITY);
             candidates.sort_by(|one, other| cost(one).total_cmp(&cost(other)));
         }
-        let first = candidates.into_iter().find_map(|slot| self.try_open(slot, id, params, passed_over));
+        let first =
+            candidates.into_iter().find_map(|slot| self.try_open(slot, id, params, options, passed_over));
         if let Some(slot) = first {
             let fallback = self.fallback(id, params, options, &[slot]);
             return Ok(match fallback {
@@ -487,7 +500,7 @@ impl Inner {
                 None => Place::One(slot),
             });
         }
-        if let Some(place) = self.place_split(id, params, placement) {
+        if let Some(place) = self.place_split(id, params, options) {
             return Ok(place);
         }
         let last = passed_over.last().map(|(_, error)| error.clone());
@@ -503,8 +516,9 @@ impl Inner {
     ) -> Result<Place, OpenError> {
         for hardware in [true, false] {
             let kind = if hardware { Placement::Hardware } else { Placement::Software };
-            let opened =
-                self.candidates(kind).filter_map(|slot| self.try_open(slot, id, params, passed_over));
+            let opened = self
+                .candidates(kind)
+                .filter_map(|slot| self.try_open(slot, id, params, options, passed_over));
             let slots: SmallVec<[Slot; 8]> = opened.take(MAX_SPREAD).collect();
             if !slots.is_empty() {
                 let fallback = self.fallback(id, params, options, &slots);
@@ -525,12 +539,14 @@ impl Inner {
     ) -> Option<Slot> {
         let mut candidates = options.fallback.then(|| self.candidates(Placement::Software))?;
         candidates.find(|slot| {
-            !has.contains(slot) && self.get(*slot).is_some_and(|one| one.open(id, params).is_ok())
+            !has.contains(slot)
+                && self.get(*slot).is_some_and(|one| one.open(id, params, options.segments).is_ok())
         })
     }
 
     /// The first part of a chain on one driver and the rest on another one, for a chain that none has whole.
-    fn place_split(&self, id: SessionId, params: &SessionParams, placement: Placement) -> Option<Place> {
+    fn place_split(&self, id: SessionId, params: &SessionParams, options: SessionOptions) -> Option<Place> {
+        let (placement, segments) = (options.placement, options.segments);
         if self.candidates(placement).count() < 2 {
             return None;
         }
@@ -539,16 +555,21 @@ impl Inner {
             let part =
                 |transforms: &[crate::Transform]| transforms.iter().cloned().collect::<SessionParams>();
             let (front, back) = (part(front), part(back));
-            let Some(first) = self.candidates(placement).find(|&slot| self.opens(slot, id, &front)) else {
+            let Some(first) = self.candidates(placement).find(|&slot| self.opens(slot, id, &front, segments))
+            else {
                 continue;
             };
             let others = self.candidates(placement).filter(|&slot| slot != first);
-            match others.into_iter().find(|&slot| self.opens(slot, id, &back)) {
+            match others.into_iter().find(|&slot| self.opens(slot, id, &back, segments)) {
                 Some(second) => return Some(Place::Split([first, second], at)),
                 None => self.close_at(id, &[first]),
             }
         }
         None
+    }
+
+    fn is_nowhere(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_none_or(|open| matches!(open.place, Place::Nowhere))
     }
 
     /// What the ranking says of a driver.
@@ -568,8 +589,8 @@ impl Inner {
         (slot != now && cost < own * WORTH_A_MOVE).then_some(slot)
     }
 
-    fn opens(&self, slot: Slot, id: SessionId, params: &SessionParams) -> bool {
-        self.get(slot).is_some_and(|attached| attached.open(id, params).is_ok())
+    fn opens(&self, slot: Slot, id: SessionId, params: &SessionParams, segments: bool) -> bool {
+        self.get(slot).is_some_and(|attached| attached.open(id, params, segments).is_ok())
     }
 
     fn get(&self, slot: Slot) -> Option<&attached::Attached> {
@@ -592,10 +613,12 @@ impl Inner {
         slot: Slot,
         id: SessionId,
         params: &SessionParams,
+        options: SessionOptions,
         passed_over: &mut Vec<(DriverId, OpenError)>,
     ) -> Option<Slot> {
         let attached = self.get(slot)?;
-        match attached.open(id, params) {
+        // With a driver that stands by, a card that takes packets in one piece gets those.
+        match attached.open(id, params, options.segments && !options.fallback) {
             Ok(()) => Some(slot),
             Err(error) => {
                 passed_over.push((attached.id, error));

@@ -71,6 +71,9 @@ pub struct SessionOptions {
     pub report_moves: bool,
     /// Whether a software driver stands by for when the others are full, order kept.
     pub fallback: bool,
+    /// Whether packets may come in several segments. Drivers that take them in one piece only are passed over; with `fallback`, they get
+    /// those in one piece, and the driver that stands by does the others.
+    pub segments: bool,
 }
 
 impl From<Placement> for SessionOptions {

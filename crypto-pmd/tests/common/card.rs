@@ -1,7 +1,7 @@
 //! A card for tests: a queue in memory that can be blocked, slowed, broken and taken away. It begins a job when it is polled, and has the
 //! software driver do it then, so that results are right and it is known which jobs it had begun.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -29,6 +29,14 @@ struct Inner {
     sessions: AtomicUsize,
     alive: AtomicBool,
     unblocks: Mutex<Vec<Unblock>>,
+    /// Under which id it keeps each session, and how many jobs it did under each.
+    own_ids: Mutex<HashMap<SessionId, u64>>,
+    next_own_id: AtomicU64,
+    done_under: Mutex<HashMap<u64, u64>>,
+    /// Gives the same id to every session.
+    repeats: AtomicBool,
+    /// Jobs that it got in several segments.
+    in_pieces: AtomicU64,
 }
 
 impl Levers {
@@ -48,6 +56,20 @@ impl Levers {
     }
     pub(crate) fn go_backwards(&self) {
         self.0.backwards.store(true, Ordering::Release);
+    }
+    /// Its session ids begin here.
+    pub(crate) fn number_from(&self, id: u64) {
+        self.0.next_own_id.store(id, Ordering::Release);
+    }
+    pub(crate) fn repeat_ids(&self) {
+        self.0.repeats.store(true, Ordering::Release);
+    }
+    /// Jobs that it did under an id of its own.
+    pub(crate) fn done_under(&self, id: u64) -> u64 {
+        self.0.done_under.lock().unwrap().get(&id).copied().unwrap_or(0)
+    }
+    pub(crate) fn in_pieces(&self) -> u64 {
+        self.0.in_pieces.load(Ordering::Acquire)
     }
     pub(crate) fn submits(&self) -> u64 {
         self.0.submits.load(Ordering::Acquire)
@@ -115,7 +137,13 @@ impl Driver for Card {
         }
         self.engine.open_session(id, params)?;
         self.levers.0.sessions.fetch_add(1, Ordering::AcqRel);
+        let step = u64::from(!self.levers.0.repeats.load(Ordering::Acquire));
+        let own = self.levers.0.next_own_id.fetch_add(step, Ordering::AcqRel);
+        self.levers.0.own_ids.lock().unwrap().insert(id, own);
         Ok(())
+    }
+    fn own_session_id(&self, id: SessionId) -> Option<u64> {
+        self.levers.0.own_ids.lock().unwrap().get(&id).copied()
     }
     fn close_session(&self, id: SessionId) {
         self.engine.close_session(id);
@@ -144,6 +172,11 @@ struct Queue {
 impl Queue {
     fn do_one(&mut self, mut job: Job) -> Job {
         self.seen += 1;
+        let inner = &self.levers.0;
+        inner.in_pieces.fetch_add(u64::from(job.source().is_chained()), Ordering::AcqRel);
+        if let Some(own) = inner.own_ids.lock().unwrap().get(&job.session()) {
+            *inner.done_under.lock().unwrap().entry(*own).or_default() += 1;
+        }
         let fails = self.levers.0.fails.load(Ordering::Acquire);
         if fails > 0 && self.seen.is_multiple_of(fails) {
             // Half-way: nobody knows what is in the packet now.

@@ -9,7 +9,7 @@ use crypto_pmd::Key;
 use ipsec_esp::header::esp::Spi;
 use ipsec_esp::sa::{Mode, SaError, SaParams, UdpEncap};
 use ipsec_esp::spd::Direction;
-use ipsec_esp::suite::Suite;
+use ipsec_esp::suite::{Suite, UnknownSuite};
 
 use super::error::{ConfigError, Position};
 use super::fields::{Fields, Shape};
@@ -40,8 +40,9 @@ pub(super) const SA: Shape = Shape {
         "esn",
         "replay_window",
         "sequence",
+        "allow_legacy",
     ],
-    not_built: &["lifetime", "path_mtu", "dont_fragment", "tfc_pad_to", "dscp", "allow_legacy"],
+    not_built: &["lifetime", "path_mtu", "dont_fragment", "tfc_pad_to", "dscp"],
 };
 
 const TUNNEL: Shape = Shape { name: "tunnel", known: &["src", "dst"], not_built: &[] };
@@ -168,7 +169,16 @@ fn suite(fields: &Fields<'_>) -> Result<Suite, ConfigError> {
     let right = "the name of a suite as a string";
     let name =
         fields.string("suite", right)?.ok_or_else(|| fields.missing("suite", "suite = \"aes128gcm16\""))?;
-    Suite::parse(name).map_err(|error| fields.error("suite", error.to_string()))
+    let parsed = match fields.boolean("allow_legacy")? {
+        Some(true) => Suite::parse_with_legacy(name),
+        _ => Suite::parse(name),
+    };
+    parsed.map_err(|error| match error {
+        UnknownSuite::Legacy { .. } => {
+            fields.error("suite", format!("{error}, or write allow_legacy = true for this SA"))
+        }
+        _ => fields.error("suite", error.to_string()),
+    })
 }
 
 /// The encryption and the integrity key; each is there where the suite takes one.

@@ -114,7 +114,7 @@ impl WorkerPool {
         }
         self.threads.stop();
         while self.take_into(&mut stopped.jobs) > 0 {}
-        stopped.dropped = self.in_flight() as u64;
+        stopped.dropped = self.in_flight() as u64 + self.missing();
         stopped
     }
 
@@ -129,7 +129,7 @@ impl WorkerPool {
 impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.threads.stop();
-        self.dropped.store(self.in_flight() as u64, Ordering::Relaxed);
+        self.dropped.store(self.in_flight() as u64 + self.missing(), Ordering::Relaxed);
     }
 }
 

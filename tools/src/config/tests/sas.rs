@@ -103,7 +103,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("dont_fragment", "\"copy\""),
         ("tfc_pad_to", "1400"),
         ("dscp", "\"copy\""),
-        ("allow_legacy", "false"),
     ] {
         let message = format!("t.toml:8:1: {field} is not implemented yet; remove it");
         assert_fails(&sa(&[(field, value)]), &message);
@@ -112,6 +111,28 @@ fn what_is_not_built_is_refused_by_name() {
         let message = format!("t.toml:8:11: offload = {offload} is not implemented yet; remove it");
         assert_fails(&sa(&[("offload", offload)]), &message);
     }
+}
+
+#[test]
+fn a_legacy_suite_is_taken_only_where_the_sa_says_so() {
+    let keys = [
+        ("encryption_key", "\"0011223344556677\""),
+        ("integrity_key", "\"00112233445566778899aabbccddeeff\""),
+    ];
+    let with = |suite: &'static str, allow: Option<&'static str>| {
+        let mut lines = vec![("suite", suite)];
+        lines.extend(keys);
+        lines.extend(allow.map(|allow| ("allow_legacy", allow)));
+        sa(&lines)
+    };
+    let refusal = "t.toml:5:9: suite \"des-md5\" is legacy: DES MUST NOT be used, RFC 8221 section 5; \
+                   choose another, as aes128gcm16, or write allow_legacy = true for this SA";
+    assert_fails(&with("\"des-md5\"", None), refusal);
+    assert_fails(&with("\"des-md5\"", Some("false")), refusal);
+    let taken = parsed(&with("\"des-md5\"", Some("true")));
+    assert_eq!(taken.sas[0].params.suite.name(), "des-md5");
+    let error = parse(&with("\"des-md5\"", Some("1"))).unwrap_err().to_string();
+    assert!(error.contains("allow_legacy is an integer"), "{error}");
 }
 
 #[test]
