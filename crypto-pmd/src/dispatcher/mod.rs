@@ -10,6 +10,8 @@
 
 mod lane;
 mod mail;
+#[cfg(all(test, model))]
+mod models;
 mod order;
 mod route;
 #[cfg(test)]
@@ -32,7 +34,7 @@ pub(crate) use route::{Departure, Route, Spread, Way};
 use order::Order;
 
 /// Jobs that may be under way in a special manner: with a place in the order, or at the first of two drivers.
-const SPECIAL: usize = 1024;
+const SPECIAL: usize = if cfg!(model) { 4 } else { 1024 };
 
 /// How long a job that may be held waits at most for others, in nanoseconds.
 const BATCH_WAIT_NS: u64 = 20_000;
