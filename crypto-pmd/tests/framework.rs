@@ -254,6 +254,86 @@ fn a_session_moves_to_another_driver_behind_the_jobs_that_the_old_one_has() {
 }
 
 #[test]
+fn a_session_that_moves_on_and_on_waits_for_every_driver_that_it_had() {
+    let registry = Registry::new();
+    let cards = ["card0", "card1"].map(Card::new);
+    let [first, second] = cards.map(|(card, levers)| (registry.attach(card).unwrap(), levers));
+    let software = registry.attach(Software::new()).unwrap();
+    let mut bench = Bench::over(registry);
+    let (session, mut oracle) = (bench.open(chain(1)), Oracle::new(chain(1)));
+    first.1.stall(true);
+    assert_eq!(submit(&mut bench, session, 0..5), 5);
+    bench.registry.move_to(session, second.0).unwrap();
+    bench.registry.move_to(session, software).unwrap();
+    assert_eq!(submit(&mut bench, session, 5..10), 0, "they would overtake those on the first");
+    first.1.stall(false);
+    let mut came = drain(&mut bench);
+    assert_eq!(submit(&mut bench, session, 5..10), 5);
+    came.extend(drain(&mut bench));
+    assert_sealed(&came, 0..10, &mut oracle);
+    assert_eq!((first.1.done(), second.1.done()), (5, 0));
+}
+
+#[test]
+fn what_a_driver_gave_back_and_a_full_burst_left_over_is_not_overtaken() {
+    let (mut bench, id, levers, session) = card_and_software();
+    let mut oracle = Oracle::new(chain(1));
+    levers.stall(true);
+    assert_eq!(submit(&mut bench, session, 0..3), 3);
+    bench.registry.detach(id).unwrap();
+    levers.stall(false);
+    // Room for one, so that two of those that come back untouched are left over.
+    let mut narrow = JobBurst::new();
+    narrow.extend((0..63_u32).map(|_| job(&bench, session, Operation::Encrypt, &plain(0), 0)));
+    bench.dispatcher.poll(&mut narrow);
+    drop(narrow);
+    let taken = submit(&mut bench, session, 3..6);
+    let mut came = drain(&mut bench);
+    submit(&mut bench, session, 3 + taken..6);
+    came.extend(drain(&mut bench));
+    assert_sealed(&came, 0..6, &mut oracle);
+}
+
+#[test]
+fn what_waits_for_a_driver_that_goes_is_done_behind_what_that_has() {
+    let (mut bench, id, levers, session) = card_and_software();
+    let mut oracle = Oracle::new(chain(1));
+    levers.stall(true);
+    assert_eq!(submit(&mut bench, session, 0..3), 3);
+    levers.block();
+    assert_eq!(submit(&mut bench, session, 3..6), 3, "they wait in front of it");
+    bench.registry.detach(id).unwrap();
+    let mut done = JobBurst::new();
+    assert_eq!((bench.dispatcher.poll(&mut done), submit(&mut bench, session, 6..9)), (0, 0));
+    levers.stall(false);
+    let mut came = drain(&mut bench);
+    assert_eq!(submit(&mut bench, session, 6..9), 3);
+    came.extend(drain(&mut bench));
+    assert_sealed(&came, 0..9, &mut oracle);
+    settle(&mut bench);
+    assert!(!levers.is_alive());
+}
+
+#[test]
+fn half_a_job_is_not_begun_anew_by_a_driver_that_has_the_whole_chain_now() {
+    let (mut bench, levers) = two_halves();
+    let session = bench.open(chain(1));
+    bench.registry.attach(Software::new()).unwrap();
+    levers[1].stall(true);
+    assert_eq!(submit(&mut bench, session, 0..3), 3);
+    // Encrypted, and before the hash.
+    for _ in 0..3 {
+        bench.dispatcher.poll(&mut JobBurst::new());
+    }
+    bench.registry.detach(bench.registry.find("hash0").unwrap()).unwrap();
+    levers[1].stall(false);
+    assert!(drain(&mut bench).iter().all(|(_, status, _)| *status == Status::Indeterminate));
+    let mut oracle = Oracle::new(chain(1));
+    assert_eq!(submit(&mut bench, session, 3..6), 3);
+    assert_sealed(&drain(&mut bench), 3..6, &mut oracle);
+}
+
+#[test]
 fn a_blocked_driver_is_offered_nothing_until_it_signals_and_gets_what_waits_first() {
     let (mut bench, _, levers, session) = card_and_software();
     let mut oracle = Oracle::new(chain(1));

@@ -37,7 +37,8 @@ pub mod reorder;
 pub mod ring;
 pub mod stage;
 pub mod stats;
-mod sync;
+#[doc(hidden)]
+pub mod sync;
 
 pub use burst::{Burst, LargeBurst, MAX_BURST};
 pub use clock::{Clock, Tick};

@@ -216,10 +216,10 @@ impl Lane {
         }
     }
 
-    /// Offers what waits, unless the driver is blocked.
+    /// Offers what waits, unless the driver is blocked or goes.
     #[cold]
     fn release(&mut self) {
-        if self.door.is_blocked() {
+        if self.leaving || self.door.is_blocked() {
             return;
         }
         (self.door.blocked_at, self.held_since) = (None, None);
@@ -246,12 +246,29 @@ impl Lane {
         self.door.queue.offline();
     }
 
-    /// The driver goes: what waits comes back, what it has is to come back in its own time.
-    pub(super) fn leave(&mut self) -> impl ExactSizeIterator<Item = Job> {
+    /// The driver goes: what it has is to come back in its own time, and what waits is not offered to it any more.
+    pub(super) fn leave(&mut self) {
         self.leaving = true;
         (self.door.blocked_at, self.held_since) = (None, None);
         self.door.queue.leave();
-        self.waiting.drain()
+    }
+
+    /// Hands over what waits, oldest first: all, or the jobs with a place in the order.
+    pub(super) fn hand_over(&mut self, all: bool, mut to: impl FnMut(Job)) {
+        for _ in 0..self.waiting.len() {
+            let Some(job) = self.waiting.drain_front(1).next() else { return };
+            if all || job.is_ordered() {
+                to(job);
+            } else {
+                // Behind the others, which come round too.
+                drop(self.waiting.push(job));
+            }
+        }
+    }
+
+    /// Whether the driver has no job.
+    pub(super) fn is_empty_handed(&self) -> bool {
+        self.door.issued == self.door.returned
     }
 
     /// Whether the driver takes a packet as it lies in memory.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_queue::ArrayQueue;
+use pipeline::sync::ArrayQueue;
 
 use super::lane::Lane;
 

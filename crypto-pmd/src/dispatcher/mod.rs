@@ -10,6 +10,8 @@
 
 mod lane;
 mod mail;
+#[cfg(all(test, model))]
+mod models;
 mod order;
 mod pace;
 mod route;
@@ -29,12 +31,12 @@ use crate::session::SessionId;
 
 pub(crate) use lane::{Lane, Manners};
 pub(crate) use mail::{MAX_DRIVERS, Mail, News, Slot};
-pub(crate) use route::{Departure, Departures, Route, Spread, Way};
+pub(crate) use route::{Departure, Route, Spread, Way};
 
 use order::Order;
 
 /// Jobs that may be under way in a special manner: with a place in the order, or at the first of two drivers.
-const SPECIAL: usize = 1024;
+const SPECIAL: usize = if cfg!(model) { 4 } else { 1024 };
 
 /// How long a job that may be held waits at most for others, in nanoseconds.
 const BATCH_WAIT_NS: u64 = 20_000;
@@ -90,17 +92,26 @@ pub struct Dispatcher {
     /// Jobs that are finished without a driver.
     refused: JobBurst,
     /// Jobs that were taken and wait for a driver, oldest first.
-    again: VecDeque<Job>,
+    again: VecDeque<Again>,
     /// Jobs on their way over two drivers.
     halfway: usize,
-    /// Results on their way, and whether their driver goes; `None` only inside a call.
+    /// Results on their way, their lane, and whether its driver goes; `None` only inside a call.
     results: Option<JobBurst>,
+    results_of: Slot,
     from_leaving: bool,
     /// For one job; `None` only inside a call.
     one: Option<JobBurst>,
     /// Jobs not taken in this call; empty between calls.
     rest: JobBurst,
     counters: DispatcherCounters,
+}
+
+/// A job that was taken and waits for a driver.
+#[derive(Debug)]
+struct Again {
+    job: Job,
+    /// The lane that gave it back, and everything older of its session before it.
+    from: Option<Slot>,
 }
 
 /// What a job's route says, in short.
@@ -140,6 +151,7 @@ impl Dispatcher {
             again: VecDeque::with_capacity(4 * SPECIAL),
             halfway: 0,
             results: Some(JobBurst::new()),
+            results_of: 0,
             from_leaving: false,
             one: Some(JobBurst::new()),
             rest: JobBurst::new(),
@@ -255,20 +267,32 @@ impl Dispatcher {
                 News::Came(slot, lane) => self.set_lane(slot, Some(lane)),
                 News::Goes(slot) => {
                     (self.settled, self.only) = (false, None);
-                    let Self { lanes, again, counters, .. } = self;
-                    if let Some(lane) = lanes.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) {
-                        // Untouched, and older than anything that comes now.
-                        let waiting = lane.leave();
-                        counters.redriven += waiting.len() as u64;
-                        again.extend(waiting);
+                    if let Some(lane) = self.lane(slot) {
+                        lane.leave();
                     }
+                    self.take_over(slot);
                 }
             }
         }
     }
 
-    /// Gives lanes back whose driver goes and that are empty.
+    /// What waits in front of a driver that goes, others are to do: when the driver has given back what is older, or now where jobs have
+    /// places in the order.
+    fn take_over(&mut self, slot: Slot) {
+        let has_results = self.results.as_ref().is_some_and(|results| !results.is_empty());
+        let Self { lanes, again, counters, .. } = self;
+        let Some(lane) = lanes.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else { return };
+        let all = lane.is_empty_handed() && !has_results;
+        let before = again.len();
+        lane.hand_over(all, |job| again.push_back(Again { job, from: Some(slot) }));
+        counters.redriven += (again.len() - before) as u64;
+    }
+
+    /// Gives lanes back whose driver goes and that are empty; not while jobs wait that may be of one of them.
     fn let_go(&mut self) {
+        if !self.again.is_empty() || self.has_untouched_results() {
+            return;
+        }
         for slot in 0..self.used as Slot {
             let place = self.lanes.get_mut(usize::from(slot));
             let gone = place.and_then(|place| place.take_if(|lane| lane.is_leaving() && lane.load() == 0));
@@ -284,7 +308,7 @@ impl Dispatcher {
     fn submit_each(&mut self, jobs: &mut JobBurst) -> usize {
         self.drive_again();
         let offered = jobs.len();
-        if !self.again.is_empty() || offered == 0 {
+        if !self.again.is_empty() || self.has_untouched_results() || offered == 0 {
             // Nothing may overtake what was taken before.
             return 0;
         }
@@ -309,6 +333,11 @@ impl Dispatcher {
         self.drive_again();
         self.only = self.only.filter(|_| self.refused.is_empty() && self.again.is_empty());
         offered - jobs.len()
+    }
+
+    /// Whether a driver that goes has given jobs back for which the last poll had no room, and which others may have to do.
+    fn has_untouched_results(&self) -> bool {
+        self.from_leaving && self.results.as_ref().is_some_and(|results| !results.is_empty())
     }
 
     /// Brings what stays together again, in its order. What has a place in the order, or is on its way over two drivers, counts as taken and
@@ -343,7 +372,9 @@ impl Dispatcher {
                 },
             };
             match left {
-                Some(job) if job.is_ordered() || job.leg() > 0 => self.again.push_back(job),
+                Some(job) if job.is_ordered() || job.leg() > 0 => {
+                    self.again.push_back(Again { job, from: None });
+                }
                 // Room is where it came from.
                 Some(job) => drop(jobs.push(job)),
                 None => {}
@@ -353,11 +384,11 @@ impl Dispatcher {
 
     /// What the published route says of a job, and which lane that is now.
     fn next(&self, job: &Job) -> Next {
-        let session = job.session();
-        let route = self.routes.find(session.index());
-        let Some(route) = route.filter(|route| route.generation == session.generation()) else {
-            return Next::Unknown;
-        };
+        self.next_by(route_of(&self.routes, job), job)
+    }
+
+    fn next_by(&self, route: Option<&Route>, job: &Job) -> Next {
+        let Some(route) = route else { return Next::Unknown };
         match &route.way {
             Way::One(slot) => Next::To(*slot),
             Way::Many(spread) => Next::Spread { slot: self.choose(spread, job), fallback: spread.fallback },
@@ -387,10 +418,12 @@ impl Dispatcher {
 
     /// Where a job that is submitted goes.
     fn target(&mut self, job: &mut Job) -> Target {
-        if self.waits(job) {
+        // Once: it may change at any moment, and who waited by the old one may not go by the new one.
+        let route = route_of(&self.routes, job);
+        if waits(route, &mut self.lanes, None) || self.follows_one_that_stays(job) {
             return Target::Stay;
         }
-        match self.next(job) {
+        match self.next_by(route, job) {
             Next::Unknown => self.finish(job, Status::UnknownSession),
             Next::Nowhere => self.finish(job, Status::Retry),
             Next::Moved(handle) => {
@@ -450,18 +483,10 @@ impl Dispatcher {
         counters.segmented += u64::from(went_by);
     }
 
-    /// Whether drivers that the session had before may still have jobs of it.
+    /// Whether an earlier job of its session in the same burst stays. Its route may have changed in between.
     #[inline]
-    fn waits(&mut self, job: &Job) -> bool {
-        let Some(route) = self.routes.find(job.session().index()) else { return false };
-        let [first, second] = route.from;
-        if first.is_none() {
-            return false;
-        }
-        [first, second].into_iter().flatten().any(|from| {
-            let lane = self.lane(from.slot);
-            lane.is_some_and(|lane| lane.may_have_jobs_from_before(from.number))
-        })
+    fn follows_one_that_stays(&self, job: &Job) -> bool {
+        self.rest.iter().any(|other| other.session() == job.session())
     }
 
     fn is_open(&mut self, slot: Slot) -> bool {
@@ -482,10 +507,10 @@ impl Dispatcher {
             return;
         }
         let Some(mut one) = self.one.take() else { return };
-        while let Some(job) = self.again.pop_front() {
+        while let Some(Again { job, from }) = self.again.pop_front() {
             drop(one.push(job));
-            if !self.drive_one(&mut one) {
-                one.drain().for_each(|job| self.again.push_front(job));
+            if !self.drive_one(&mut one, from) {
+                one.drain().for_each(|job| self.again.push_front(Again { job, from }));
                 break;
             }
         }
@@ -493,12 +518,22 @@ impl Dispatcher {
     }
 
     /// Gives one job to a driver that takes it, or finishes it when there is no way any more.
-    fn drive_one(&mut self, one: &mut JobBurst) -> bool {
+    fn drive_one(&mut self, one: &mut JobBurst, from: Option<Slot>) -> bool {
         let Some(job) = one.as_slice().first() else { return true };
-        let (slot, fallback) = match self.next(job) {
+        let route = route_of(&self.routes, job);
+        if waits(route, &mut self.lanes, from) {
+            return false;
+        }
+        let (slot, fallback) = match self.next_by(route, job) {
+            // No driver does the second half alone any more.
+            Next::To(_) | Next::Spread { .. } if job.leg() == 2 => {
+                return self.give_up(one, Status::Indeterminate, None);
+            }
             Next::To(slot) | Next::Split { slot, .. } => (slot, None),
             Next::Spread { slot, fallback } => (slot, fallback),
-            Next::Unknown | Next::Moved(_) | Next::Nowhere => return self.give_up(one),
+            Next::Unknown => return self.give_up(one, Status::UnknownSession, None),
+            Next::Moved(handle) => return self.give_up(one, Status::Moved, Some(handle)),
+            Next::Nowhere => return self.give_up(one, Status::Retry, None),
         };
         let takes =
             self.lanes.get(usize::from(slot)).and_then(Option::as_deref).is_none_or(|lane| lane.takes(job));
@@ -513,20 +548,15 @@ impl Dispatcher {
     }
 
     /// The session of a job that was taken has another handle, no driver, or is closed.
-    fn give_up(&mut self, one: &mut JobBurst) -> bool {
+    fn give_up(&mut self, one: &mut JobBurst, status: Status, handle: Option<SessionId>) -> bool {
         if self.refused.room() == 0 {
             return false;
         }
         let Some(mut job) = one.drain_front(1).next() else { return true };
-        let status = match self.next(&job) {
-            Next::Moved(handle) => {
-                job.set_session(handle);
-                self.counters.moved += 1;
-                Status::Moved
-            }
-            Next::Nowhere => Status::Retry,
-            _ => Status::UnknownSession,
-        };
+        if let Some(handle) = handle {
+            job.set_session(handle);
+            self.counters.moved += 1;
+        }
         // Half of the work is done: nobody could begin anew.
         job.set_status(if job.leg() == 2 { Status::Indeterminate } else { status });
         self.halfway -= usize::from(job.leg() > 0).min(self.halfway);
@@ -571,9 +601,12 @@ impl Dispatcher {
             return;
         }
         let Some(results) = self.results.as_mut().filter(|results| results.is_empty()) else { return };
-        self.from_leaving = lane.is_leaving();
+        (self.from_leaving, self.results_of) = (lane.is_leaving(), slot as Slot);
         lane.poll(results);
         self.settle(done);
+        if self.from_leaving {
+            self.take_over(slot as Slot);
+        }
     }
 
     /// Each result to its place: the caller, the order, the second driver, or another one; what finds no room stays.
@@ -583,7 +616,8 @@ impl Dispatcher {
         for mut job in results.drain_front(count) {
             if self.goes_on(&mut job) {
                 job.set_status(Status::Pending);
-                self.again.push_back(job);
+                let from = self.from_leaving.then_some(self.results_of);
+                self.again.push_back(Again { job, from });
             } else if job.is_ordered() {
                 self.order.put(job);
             } else {
@@ -623,6 +657,24 @@ impl Dispatcher {
         job.set_leg(0);
         false
     }
+}
+
+/// What is published of a job's session.
+#[inline]
+fn route_of<'a>(routes: &'a Reader<Route>, job: &Job) -> Option<&'a Route> {
+    let session = job.session();
+    routes.find(session.index()).filter(|route| route.generation == session.generation())
+}
+
+/// Whether drivers that a session had before may still have jobs of it; one that gave this job back has none that are older.
+#[inline]
+fn waits(route: Option<&Route>, lanes: &mut [Option<Box<Lane>>], but: Option<Slot>) -> bool {
+    route.is_some_and(|route| {
+        route.from.iter().filter(|from| Some(from.slot) != but).any(|from| {
+            let lane = lanes.get_mut(usize::from(from.slot)).and_then(Option::as_deref_mut);
+            lane.is_some_and(|lane| lane.may_have_jobs_from_before(from.number))
+        })
+    })
 }
 
 /// Lets a job's steps show those of the driver to which it goes next; false when there are more or fewer than the chain has.

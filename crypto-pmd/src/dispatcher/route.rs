@@ -12,9 +12,9 @@ use super::mail::Slot;
 pub(crate) struct Route {
     /// Of the handle: an old handle does not speak of the session that has its place now.
     pub(crate) generation: u32,
-    /// Drivers that it had before: jobs that were given to them are waited for, or newer ones would overtake. Not after several drivers, whose
-    /// jobs have places in the order.
-    pub(crate) from: Departures,
+    /// Drivers that it had before, each once: jobs that were given to them are waited for, or newer ones would overtake. Not after several
+    /// drivers, whose jobs have places in the order.
+    pub(crate) from: Box<[Departure]>,
     pub(crate) way: Way,
 }
 
@@ -41,9 +41,6 @@ pub(crate) struct Departure {
     /// Moves are numbered.
     pub(crate) number: u64,
 }
-
-/// Of one driver, or of the two of a chain that was split.
-pub(crate) type Departures = [Option<Departure>; 2];
 
 /// A session that is open on several drivers.
 #[derive(Clone, Debug)]

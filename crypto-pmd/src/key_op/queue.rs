@@ -1,15 +1,8 @@
 //! The driver's side: a queue of key operations, apart from that of jobs.
 
 use std::fmt;
-#[cfg(not(model))]
-use std::sync::Arc;
-#[cfg(not(model))]
-use std::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(model)]
-use loom::sync::Arc;
-#[cfg(model)]
-use loom::sync::atomic::{AtomicU64, Ordering};
+use pipeline::sync::{Arc, AtomicU64, Ordering};
 
 use super::request::KeyRequest;
 

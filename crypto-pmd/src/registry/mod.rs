@@ -221,7 +221,8 @@ impl Registry {
             Ok(place) => {
                 let drivers = inner.ids(&place);
                 let params = Arc::new(params);
-                let open = Open { params, options, place, from: [None; 2], left_behind: SmallVec::new() };
+                let open =
+                    Open { params, options, place, from: Box::default(), left_behind: SmallVec::new() };
                 inner.sessions.put(id, open);
                 self.publish(&inner, id);
                 Ok(Opened { id, bundle: 0, drivers, passed_over })
@@ -287,13 +288,11 @@ impl Registry {
     fn forget(&self, inner: &mut Inner, freed: &[Slot]) {
         let is_freed = |departure: &Departure| freed.contains(&departure.slot);
         let concerned = |open: &Open| {
-            open.from.iter().flatten().any(is_freed)
-                || open.left_behind.iter().any(|slot| freed.contains(slot))
+            open.from.iter().any(is_freed) || open.left_behind.iter().any(|slot| freed.contains(slot))
         };
         for id in inner.sessions.handles(concerned) {
             if let Some(open) = inner.sessions.get_mut(id) {
-                open.from = open.from.map(|departure| departure.filter(|departure| !is_freed(departure)));
-                open.from.sort_by_key(Option::is_none);
+                open.from = open.from.iter().copied().filter(|departure| !is_freed(departure)).collect();
                 open.left_behind.retain(|slot| !freed.contains(slot));
             }
             self.publish(inner, id);
@@ -426,14 +425,15 @@ impl Registry {
         let number = inner.departures;
         let Some(open) = inner.sessions.get_mut(id) else { return };
         let place = if matches!(open.place, Place::Many { .. }) { place.in_order() } else { place };
-        let leave = |slot| Some(Departure { slot, number });
-        match &open.place {
-            Place::One(slot) => open.from = [leave(*slot), None],
-            Place::Split([first, second], _) => open.from = [leave(*first), leave(*second)],
-            Place::Many { .. } | Place::Nowhere | Place::Moved(_) => {}
-        }
         let now = place.slots();
         let before = open.place.slots();
+        if matches!(open.place, Place::One(_) | Place::Split(..)) {
+            let leaves = before.iter().map(|&slot| Departure { slot, number });
+            // Jobs may still be where it was before that, too.
+            let is_known = |one: &Departure| before.contains(&one.slot) || now.contains(&one.slot);
+            let earlier = open.from.iter().copied().filter(|one| !is_known(one));
+            open.from = leaves.chain(earlier).collect();
+        }
         open.left_behind.extend(before.into_iter().filter(|slot| !now.contains(slot)));
         open.left_behind.retain(|slot| !now.contains(slot));
         open.place = place;
@@ -458,7 +458,7 @@ impl Registry {
             Place::Nowhere => Way::Nowhere,
             Place::Moved(handle) => Way::Moved(*handle),
         };
-        self.routes.set(id.index(), Route { generation: id.generation(), from: open.from, way });
+        self.routes.set(id.index(), Route { generation: id.generation(), from: open.from.clone(), way });
     }
 
     /// Every change leaves the tables whole before it can fail, so a poisoned lock is as good as any.

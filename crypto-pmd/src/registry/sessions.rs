@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::dispatcher::{Departures, Slot};
+use crate::dispatcher::{Departure, Slot};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
@@ -52,7 +52,7 @@ pub(super) struct Open {
     pub(super) params: Arc<SessionParams>,
     pub(super) options: SessionOptions,
     pub(super) place: Place,
-    pub(super) from: Departures,
+    pub(super) from: Box<[Departure]>,
     /// Drivers that had it before and may still have jobs of it; it is closed there with the session.
     pub(super) left_behind: SmallVec<[Slot; 2]>,
 }

@@ -6,13 +6,11 @@
 use std::sync::OnceLock;
 
 #[cfg(model)]
-use loom::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(model)]
 use loom::thread::{self, Thread};
 #[cfg(not(model))]
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(not(model))]
 use std::thread::{self, Thread};
+
+use pipeline::sync::{AtomicBool, Ordering, fence};
 
 #[derive(Debug)]
 struct Sleeper {
