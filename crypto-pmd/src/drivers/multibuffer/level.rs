@@ -59,11 +59,7 @@ impl Level {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            let sse = has!("aes")
-                && has!("pclmulqdq")
-                && has!("ssse3")
-                && has!("sse4.1")
-                && has!("sha");
+            let sse = has!("aes") && has!("pclmulqdq") && has!("ssse3") && has!("sse4.1") && has!("sha");
             let avx2 = sse && has!("avx2") && has!("bmi2") && has!("vaes") && has!("vpclmulqdq");
             let avx512 = avx2
                 && has!("avx512f")
