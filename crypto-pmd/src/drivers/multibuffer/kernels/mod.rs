@@ -7,5 +7,8 @@
 #[allow(dead_code, reason = "the driver that uses it is not there yet")]
 pub(super) mod aes_key;
 pub(super) mod cbc;
+#[allow(dead_code, reason = "the driver that uses it is not there yet")]
 pub(super) mod gcm;
+#[cfg(test)]
+mod guard;
 pub(super) mod hmac;
