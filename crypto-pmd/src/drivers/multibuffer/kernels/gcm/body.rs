@@ -1,0 +1,332 @@
+//! The kernel that every level has, over the vectors of that level.
+//!
+//! A macro, because a function that is generic over vectors cannot carry `#[target_feature]`, and large functions that can are not inlined.
+//! The file that uses it gives vectors `V` of `W` blocks (one or two) in `B` bytes, and small functions on them.
+//!
+//! How a packet is cut: full blocks, then a tail of 1 to 16 bytes, which is encrypted together with the block that masks the tag. The full blocks
+//! go in groups of eight vectors, each with a reduction; what is left, with the tail and the lengths, is one more sum.
+
+/// Defines `run` for the features named.
+macro_rules! kernel {
+    ($features:literal) => {
+        /// Encrypts or decrypts `data` in place; the tag is that of the ciphertext.
+        #[target_feature(enable = $features)]
+        pub(super) fn run<const SEAL: bool>(
+            key: &GcmKey,
+            nonce: &[u8; 12],
+            aad: &[u8],
+            data: &mut [u8],
+        ) -> [u8; 16] {
+            match key.aes.rounds() {
+                10 => rounds::<SEAL, 10>(key, nonce, aad, data),
+                12 => rounds::<SEAL, 12>(key, nonce, aad, data),
+                _ => rounds::<SEAL, 14>(key, nonce, aad, data),
+            }
+        }
+
+        /// Powers of H from `from` down, and the sums of their halves, as vectors.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn powers_from(key: &GcmKey, from: usize) -> (&[[u8; B]], &[[u8; B]]) {
+            let at = POWERS - from;
+            let powers = key.hash.power[at..].as_flattened().as_chunks().0;
+            (powers, key.hash.sum[at..].as_flattened().as_chunks().0)
+        }
+
+        /// The same for a whole group.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn group_powers(key: &GcmKey) -> (&[[u8; B]; 8], &[[u8; B]; 8]) {
+            const AT: usize = POWERS - 8 * W;
+            let powers = key.hash.power[AT..].as_flattened().as_chunks().0;
+            let sums = key.hash.sum[AT..].as_flattened().as_chunks().0;
+            match (powers.first_chunk(), sums.first_chunk()) {
+                (Some(powers), Some(sums)) => (powers, sums),
+                _ => (&[[0; B]; 8], &[[0; B]; 8]),
+            }
+        }
+
+        /// One power of H.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn power(key: &GcmKey, number: usize) -> __m128i {
+            load_block(&key.hash.power[POWERS - number])
+        }
+
+        /// The sum of the halves of a power of H.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn halves(key: &GcmKey, number: usize) -> __m128i {
+            load_block(&key.hash.sum[POWERS - number])
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn multiply(sum: Sum, x: V, power: V, halves: V) -> Sum {
+            Sum {
+                low: xor(sum.low, multiply_low(x, power)),
+                middle: xor(sum.middle, multiply_low(fold(x), halves)),
+                high: xor(sum.high, multiply_high(x, power)),
+            }
+        }
+
+        /// The sum modulo the polynomial (Montgomery's way, from the low end), with all lanes added up.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn reduce(sum: Sum) -> __m128i {
+            let middle = xor(sum.middle, xor(sum.low, sum.high));
+            let low = xor(sum.low, left_half(middle));
+            let high = xor(sum.high, right_half(middle));
+            let low = xor(swap_halves(low), multiply_low(low, polynomial()));
+            let low = xor(swap_halves(low), multiply_low(low, polynomial()));
+            add_lanes(xor(high, low))
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn nothing() -> Sum {
+            Sum { low: zero(), middle: zero(), high: zero() }
+        }
+
+        /// The hash of associated data longer than one block, all in.
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        fn hash_long(key: &GcmKey, aad: &[u8]) -> __m128i {
+            let mut hash = _mm_setzero_si128();
+            let (groups, rest) = aad.as_chunks::<{ 8 * B }>();
+            let (powers, sums) = group_powers(key);
+            for group in groups {
+                let mut sum = nothing();
+                for (i, bytes) in group.as_chunks::<B>().0.iter().enumerate() {
+                    let mut x = reverse(load(bytes));
+                    if i == 0 {
+                        x = xor(x, wide(hash));
+                    }
+                    sum = multiply(sum, x, load(&powers[i]), load(&sums[i]));
+                }
+                hash = reduce(sum);
+            }
+            if rest.is_empty() {
+                return hash;
+            }
+            let mut at = rest.len().div_ceil(16);
+            let mut sum = nothing();
+            let (blocks, tail) = rest.as_chunks::<16>();
+            for bytes in blocks {
+                let x = _mm_xor_si128(reverse_block(load_block(bytes)), hash);
+                hash = _mm_setzero_si128();
+                sum = multiply(sum, wide(x), wide(power(key, at)), wide(halves(key, at)));
+                at -= 1;
+            }
+            if !tail.is_empty() {
+                let x = _mm_xor_si128(reverse_block(load_short(tail)), hash);
+                sum = multiply(sum, wide(x), wide(power(key, 1)), wide(halves(key, 1)));
+            }
+            reduce(sum)
+        }
+
+        #[target_feature(enable = $features)]
+        fn rounds<const SEAL: bool, const ROUNDS: usize>(
+            key: &GcmKey,
+            nonce: &[u8; 12],
+            aad: &[u8],
+            data: &mut [u8],
+        ) -> [u8; 16] {
+            let keys = key.aes.keys();
+
+            /// Rounds of AES over `$n` vectors, all but the last; behind each of the first eight comes
+            /// `$between`, with `$i` from 0 up, behind the ninth `$finally`.
+            macro_rules! middle_rounds {
+                ($state:ident, $n:literal, |$i:ident| $between:block, $finally:block) => {
+                    middle_rounds!(@ $state, $n, 0, $i, $between);
+                    middle_rounds!(@ $state, $n, 1, $i, $between);
+                    middle_rounds!(@ $state, $n, 2, $i, $between);
+                    middle_rounds!(@ $state, $n, 3, $i, $between);
+                    middle_rounds!(@ $state, $n, 4, $i, $between);
+                    middle_rounds!(@ $state, $n, 5, $i, $between);
+                    middle_rounds!(@ $state, $n, 6, $i, $between);
+                    middle_rounds!(@ $state, $n, 7, $i, $between);
+                    middle_rounds!(@ $state, $n, 8, $i, $finally);
+                    if ROUNDS > 10 {
+                        middle_rounds!(@ $state, $n, 9, $i, {});
+                        middle_rounds!(@ $state, $n, 10, $i, {});
+                    }
+                    if ROUNDS > 12 {
+                        middle_rounds!(@ $state, $n, 11, $i, {});
+                        middle_rounds!(@ $state, $n, 12, $i, {});
+                    }
+                };
+                (@ $state:ident, $n:literal, $r:literal, $i:ident, $between:block) => {{
+                    #[allow(dead_code)]
+                    const $i: usize = $r;
+                    let round_key = splat(load_block(&keys[$r + 1]));
+                    for state in &mut $state {
+                        *state = encrypt(*state, round_key);
+                    }
+                    $between
+                }};
+            }
+            /// The next `$n` vectors of counters, ready for the first round.
+            macro_rules! counters {
+                ($counter:ident, $n:literal) => {{
+                    let first_key = splat(load_block(&keys[0]));
+                    let mut state = [zero(); $n];
+                    for state in &mut state {
+                        *state = xor(reverse($counter), first_key);
+                        $counter = count($counter, W as i32);
+                    }
+                    state
+                }};
+            }
+            /// The last round, into the data; then `$then`, with the vector's number and its ciphertext.
+            macro_rules! last_round {
+                ($state:ident, $data:expr, |$j:ident, $x:ident| $then:block) => {
+                    let last_key = splat(load_block(&keys[ROUNDS]));
+                    for ($j, (state, bytes)) in $state.into_iter().zip($data.iter_mut()).enumerate() {
+                        let before = load(bytes);
+                        let after = encrypt_last(state, xor(before, last_key));
+                        store(bytes, after);
+                        let $x = if SEAL { after } else { before };
+                        $then
+                    }
+                };
+            }
+
+            let mut block = [0; 16];
+            block[..12].copy_from_slice(nonce);
+            block[15] = 1;
+            let mask_block = load_block(&block);
+            // Byte-reversed, the counter is the lowest word.
+            let first = reverse_block(mask_block);
+
+            let len = data.len();
+            let full = len.saturating_sub(1) / 16;
+            let lengths = reverse_block(_mm_set_epi64x(
+                (len as u64 * 8).swap_bytes() as i64,
+                (aad.len() as u64 * 8).swap_bytes() as i64,
+            ));
+
+            // What is hashed so far: one block that waits for its multiplication, or a result.
+            let (mut hash, mut waits) = match aad.len() {
+                0 => (_mm_setzero_si128(), 0),
+                1..=16 => (reverse_block(load_short(aad)), 1),
+                _ => (hash_long(key, aad), 0),
+            };
+
+            // The tail lies in a window of the last 16 bytes, so that nothing outside is touched. It is stored before all else: what is in front
+            // of it in the window is still as it was.
+            let tail = len - 16 * full;
+            let tail_block = reverse_block(_mm_add_epi32(first, _mm_set_epi32(0, 0, 0, full as i32 + 1)));
+            let (stream, mask) = two_blocks::<ROUNDS>(keys, tail_block, mask_block);
+            let mut tail_text = _mm_setzero_si128();
+            if tail > 0 {
+                let mut short = [0; 16];
+                let window = match data.last_chunk_mut::<16>() {
+                    Some(window) => window,
+                    None => {
+                        short[16 - len..].copy_from_slice(data);
+                        &mut short
+                    }
+                };
+                let before = load_block(window);
+                let after = _mm_xor_si128(before, _mm_shuffle_epi8(stream, to_the_end(tail)));
+                store_block(window, after);
+                if len < 16 {
+                    data.copy_from_slice(&short[16 - len..]);
+                }
+                let text = if SEAL { after } else { before };
+                tail_text = reverse_block(_mm_shuffle_epi8(text, to_the_front(tail)));
+            }
+
+            let mut counter = count(lanes(first), 1);
+            let (groups, rest) = data[..16 * full].as_chunks_mut::<{ 8 * B }>();
+
+            if !groups.is_empty() {
+                let (powers, sums) = group_powers(key);
+                let at = 8 * W + waits;
+                let mut sum = multiply(nothing(), wide(hash), wide(power(key, at)), wide(halves(key, at)));
+                (hash, waits) = (_mm_setzero_si128(), 0);
+                if SEAL {
+                    let mut state = counters!(counter, 8);
+                    middle_rounds!(state, 8, |I| {}, {});
+                    last_round!(state, groups[0].as_chunks_mut::<B>().0, |_j, _x| {});
+                }
+                for i in usize::from(SEAL)..groups.len() {
+                    let (done, now) = groups.split_at_mut(i);
+                    let now = now[0].as_chunks_mut::<B>().0;
+                    let hashed = if SEAL { done[i - 1].as_chunks::<B>().0 } else { &*now };
+                    let mut state = counters!(counter, 8);
+                    middle_rounds!(state, 8, |I| {
+                        let mut x = reverse(load(&hashed[I]));
+                        if I == 0 {
+                            x = xor(x, wide(hash));
+                        }
+                        sum = multiply(sum, x, load(&powers[I]), load(&sums[I]));
+                    }, {
+                        hash = reduce(sum);
+                        sum = nothing();
+                    });
+                    last_round!(state, now, |_j, _x| {});
+                }
+                if SEAL {
+                    let hashed = groups[groups.len() - 1].as_chunks::<B>().0;
+                    for (j, bytes) in hashed.iter().enumerate() {
+                        let mut x = reverse(load(bytes));
+                        if j == 0 {
+                            x = xor(x, wide(hash));
+                        }
+                        sum = multiply(sum, x, load(&powers[j]), load(&sums[j]));
+                    }
+                    hash = reduce(sum);
+                }
+            }
+
+            // The last sum: what is hashed so far, with the odd block; the full blocks that are left; the tail and the lengths.
+            let left = rest.len() / 16;
+            let behind = usize::from(tail > 0) + 1;
+            let at = left + behind + waits;
+            let (mut rest, mut sum, even) = match rest.split_first_chunk_mut::<16>() {
+                Some((bytes, rest)) if W == 2 && left % 2 == 1 => {
+                    let before = load_block(bytes);
+                    let after = _mm_xor_si128(before, one_block::<ROUNDS>(keys, low_lane(reverse(counter))));
+                    counter = count(counter, 1);
+                    store_block(bytes, after);
+                    let x = join(hash, reverse_block(if SEAL { after } else { before }));
+                    let next = left + behind;
+                    let powers = join(power(key, at), power(key, next));
+                    let sums = join(halves(key, at), halves(key, next));
+                    (rest.as_chunks_mut::<B>().0, multiply(nothing(), x, powers, sums), left - 1)
+                }
+                _ => {
+                    let sum = multiply(nothing(), wide(hash), wide(power(key, at)), wide(halves(key, at)));
+                    (data[16 * (full - left)..16 * full].as_chunks_mut::<B>().0, sum, left)
+                }
+            };
+            let (mut powers, mut sums) = powers_from(key, even + behind);
+            macro_rules! some {
+                ($n:literal) => {
+                    if even / W & $n != 0
+                        && let Some((now, more)) = std::mem::take(&mut rest).split_first_chunk_mut::<$n>()
+                        && let Some((now_powers, more_powers)) = powers.split_first_chunk::<$n>()
+                        && let Some((now_sums, more_sums)) = sums.split_first_chunk::<$n>()
+                    {
+                        let mut state = counters!(counter, $n);
+                        middle_rounds!(state, $n, |I| {}, {});
+                        last_round!(state, now, |j, x| {
+                            sum = multiply(sum, reverse(x), load(&now_powers[j]), load(&now_sums[j]));
+                        });
+                        (rest, powers, sums) = (more, more_powers, more_sums);
+                    }
+                };
+            }
+            some!(4);
+            some!(2);
+            some!(1);
+            let _ = (rest, powers, sums, counter, waits);
+            let hash = reduce(end(key, sum, tail_text, lengths));
+            let mut tag = [0; 16];
+            store_block(&mut tag, _mm_xor_si128(reverse_block(hash), mask));
+            tag
+        }
+    };
+}
