@@ -34,7 +34,7 @@ mod unit;
 mod xcbc;
 mod xts;
 
-use crate::capability::Capabilities;
+use crate::capability::{Capabilities, Unsupported};
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
 use crate::drivers::sessions::Sessions;
 use crate::key::wipe_stack;
@@ -83,6 +83,14 @@ impl Software {
     }
 }
 
+impl Software {
+    /// A call, never part of the caller's frame: what it leaves lies where the caller wipes.
+    #[inline(never)]
+    fn set_up(&self, id: SessionId, params: &SessionParams) -> Result<(), Unsupported> {
+        Chain::new(params).map(|chain| self.sessions.open(id, chain))
+    }
+}
+
 impl Driver for Software {
     fn name(&self) -> &str {
         &self.name
@@ -93,8 +101,7 @@ impl Driver for Software {
     fn open_session(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError> {
         let unsupported = |what| OpenError::Unsupported { driver: self.name.clone(), what };
         self.capabilities.check(params).map_err(unsupported)?;
-        let chain = Chain::new(params).map_err(unsupported);
-        let opened = chain.map(|chain| self.sessions.open(id, chain));
+        let opened = self.set_up(id, params).map_err(unsupported);
         wipe_stack();
         opened
     }

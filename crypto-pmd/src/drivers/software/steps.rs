@@ -79,6 +79,7 @@ fn run_one(
     if context.step.algorithm != part.algorithm() {
         return Err(Status::WrongAlgorithm);
     }
+    // Calls, never part of this frame: what they leave lies where it is wiped.
     let done = match part {
         Part::Cipher(unit) => run_cipher(unit, context, packet, random),
         Part::Integrity(unit) => run_integrity(unit, context, packet, random),
@@ -90,6 +91,7 @@ fn run_one(
     done
 }
 
+#[inline(never)]
 fn run_cipher(
     unit: &CipherUnit,
     context: &Context<'_>,
@@ -116,6 +118,7 @@ fn run_cipher(
     if fits { Ok(()) } else { Err(Status::BadRange) }
 }
 
+#[inline(never)]
 fn run_integrity(
     unit: &IntegrityUnit,
     context: &Context<'_>,
@@ -153,6 +156,7 @@ fn run_integrity(
     settle(step, matches, tag_place, &tag, packet)
 }
 
+#[inline(never)]
 fn run_aead(
     unit: &AeadUnit,
     context: &Context<'_>,
