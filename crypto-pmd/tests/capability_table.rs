@@ -13,7 +13,7 @@ use std::fs;
 
 use card::Card;
 use crypto_pmd::capability::{self, Unsupported};
-use crypto_pmd::drivers::{Null, Software};
+use crypto_pmd::drivers::{Multibuffer, Null, Software};
 use crypto_pmd::*;
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -27,8 +27,12 @@ fn section<'a>(guide: &'a str, driver: &str) -> (std::ops::Range<usize>, &'a str
     (start..end, &guide[start..end])
 }
 
-fn drivers() -> [(&'static str, Box<dyn Driver>); 2] {
-    [("null", Box::new(Null::new())), ("software", Box::new(Software::new()))]
+fn drivers() -> [(&'static str, Box<dyn Driver>); 3] {
+    [
+        ("null", Box::new(Null::new())),
+        ("software", Box::new(Software::new())),
+        ("multibuffer", Box::new(Multibuffer::new())),
+    ]
 }
 
 #[test]

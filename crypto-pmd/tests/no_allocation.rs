@@ -101,7 +101,8 @@ fn calls_of_bursts(bench: &mut Bench, expected: Status, mut job: impl FnMut(&Ben
 
 fn both_drivers() -> (Bench, [DriverId; 2]) {
     let registry = Registry::new();
-    let drivers = [registry.attach(Software::new()).unwrap(), registry.attach(Null::new()).unwrap()];
+    let first = common::attach(&registry);
+    let drivers = [first, registry.attach(Null::new()).unwrap()];
     (Bench::over(registry), drivers)
 }
 

@@ -193,7 +193,6 @@ def test_inbound_without_an_inbound_sa_is_refused(bench):
 
 
 REFUSED_OPTIONS = {
-    "multibuffer": ("--driver", "multibuffer"),
     "nic": ("--driver", "nic"),
     "scheduler": ("--driver", "scheduler"),
     "offload": ("--offload", "inline-crypto"),

@@ -8,6 +8,7 @@ pub(crate) mod erratic;
 mod suites;
 
 use crypto_pmd::drivers::Software;
+use crypto_pmd::drivers::multibuffer::Multibuffer;
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::*;
 use pipeline::{Mbuf, Pool, PoolConfig};
@@ -22,7 +23,14 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// Over the software driver, or the one that `SEALANE_LEVEL` names: the multi-buffer driver at that level.
     pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        attach(&registry);
+        Self::over(registry)
+    }
+
+    pub(crate) fn with_software() -> Self {
         let registry = Registry::new();
         registry.attach(Software::new()).unwrap();
         Self::over(registry)
@@ -57,6 +65,15 @@ impl Bench {
         let done = self.run(job);
         (done.status(), bytes_of(&done.into_packet()))
     }
+}
+
+/// Attaches the software driver, or the one that `SEALANE_LEVEL` asks for.
+pub(crate) fn attach(registry: &Registry) -> DriverId {
+    match std::env::var("SEALANE_LEVEL") {
+        Ok(level) => registry.attach(Multibuffer::with_level(0, level.parse().unwrap()).unwrap()),
+        Err(_) => registry.attach(Software::new()),
+    }
+    .unwrap()
 }
 
 /// The whole packet's bytes.

@@ -1,7 +1,8 @@
 //! A driver under test, alone behind a registry and a dispatcher, so that nothing else has a share in what is measured.
 
 use crypto_pmd::device::{Driver, OpenError};
-use crypto_pmd::drivers::{Null, Software};
+use crypto_pmd::drivers::multibuffer::Level;
+use crypto_pmd::drivers::{Multibuffer, Null, Software};
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::{
     Capabilities, Dispatcher, Job, Placement, QueuePairConfig, Registry, SessionId, SessionParams,
@@ -16,17 +17,21 @@ use super::rounds::{Patience, Stuck};
 pub(super) enum Built {
     Null,
     Software,
+    Multibuffer(Level),
 }
 
 impl Built {
-    /// All of them, those first that do less.
-    pub(super) const ALL: [Self; 2] = [Self::Null, Self::Software];
+    /// All of them, those first that do less; `level` is that of those that have several.
+    pub(super) fn all(level: Level) -> [Self; 3] {
+        [Self::Null, Self::Software, Self::Multibuffer(level)]
+    }
 
     /// Name on the command line and in reports.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Software => "software",
+            Self::Multibuffer(_) => "multibuffer",
         }
     }
 
@@ -35,6 +40,7 @@ impl Built {
         match self {
             Self::Null => "none",
             Self::Software => "portable",
+            Self::Multibuffer(level) => level.name(),
         }
     }
 
@@ -42,6 +48,7 @@ impl Built {
         match self {
             Self::Null => Null::new().capabilities().clone(),
             Self::Software => Software::new().capabilities().clone(),
+            Self::Multibuffer(_) => Multibuffer::new().capabilities().clone(),
         }
     }
 
@@ -49,6 +56,9 @@ impl Built {
         match self {
             Self::Null => Device::over(Null::new()),
             Self::Software => Device::over(Software::new()),
+            Self::Multibuffer(level) => {
+                Device::over(Multibuffer::with_level(0, level).map_err(Failure::machine)?)
+            }
         }
     }
 }

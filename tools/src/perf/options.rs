@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use crypto_pmd::Operation;
+use crypto_pmd::drivers::multibuffer::Level;
 use pipeline::MAX_BURST;
 use pipeline::port::Sizes;
 
 use crate::failure::Failure;
-use crate::values::{known, parse_seconds};
+use crate::values::{level, parse_seconds};
 use crate::{cores, outputs};
 
 /// Longest cipher range, in bytes: what a buffer holds with header, IV and tag around it, in whole blocks.
@@ -37,7 +38,7 @@ pub struct Options {
     /// Crypto drivers, as in "null,software"; "null" computes nothing.
     #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "software")]
     pub driver: Vec<DriverName>,
-    /// Instruction-set level of the drivers.
+    /// Instruction-set level of the driver "multibuffer": avx512, avx2, sse or portable; without it, the best that the processor has.
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
     /// Suites of ESP, as in "aes128-sha1,aes128gcm16", or "all"; without it and --algorithm, these two.
@@ -124,7 +125,7 @@ pub enum DriverName {
     Null,
     /// RustCrypto, one packet at a time.
     Software,
-    /// Many packets side by side (not implemented yet).
+    /// Many packets side by side.
     Multibuffer,
     /// The emulated card (not implemented yet).
     Nic,
@@ -225,13 +226,21 @@ impl Options {
         }
         for driver in &self.driver {
             match driver {
-                DriverName::Multibuffer => return Err(Failure::not_yet("--driver multibuffer")),
                 DriverName::Nic => return Err(Failure::not_yet("--driver nic")),
                 DriverName::Scheduler => return Err(Failure::not_yet("--driver scheduler")),
-                DriverName::Null | DriverName::Software | DriverName::All => {}
+                DriverName::Null | DriverName::Software | DriverName::Multibuffer | DriverName::All => {}
             }
         }
-        known(self.level.as_deref(), "--level", "portable", &["avx512", "avx2", "sse"])
+        self.level().map(drop)
+    }
+
+    /// The level at which the drivers work that have several.
+    ///
+    /// # Errors
+    /// As for the option.
+    pub fn level(&self) -> Result<Level, Failure> {
+        let kernels = [DriverName::Multibuffer, DriverName::All];
+        level(self.level.as_deref(), self.driver.iter().any(|driver| kernels.contains(driver)))
     }
 
     fn check_pool(&self) -> Result<(), Failure> {
@@ -271,9 +280,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        for (option, value) in
-            [("--driver", "multibuffer"), ("--driver", "software,nic"), ("--level", "avx512")]
-        {
+        for (option, value) in [("--driver", "scheduler"), ("--driver", "software,nic")] {
             let error = checked(&[option, value]).unwrap_err();
             assert!(error.contains(option) && error.contains("not implemented yet"), "{error}");
         }

@@ -33,7 +33,7 @@ pub(super) struct Case {
 pub(super) fn cases(options: &Options) -> Result<Vec<Case>, Failure> {
     let subjects = subjects(options)?;
     let mut cases = Vec::new();
-    for driver in drivers(options) {
+    for driver in drivers(options)? {
         for subject in &subjects {
             if !can(driver, subject, options)? {
                 continue;
@@ -58,13 +58,14 @@ pub(super) fn cases(options: &Options) -> Result<Vec<Case>, Failure> {
 }
 
 /// What was asked for, each once.
-fn drivers(options: &Options) -> Vec<Built> {
+fn drivers(options: &Options) -> Result<Vec<Built>, Failure> {
     let mut drivers = Vec::new();
     let all = options.driver.contains(&DriverName::All);
-    for driver in Built::ALL {
+    for driver in Built::all(options.level()?) {
         let named = match driver {
             Built::Null => options.driver.contains(&DriverName::Null),
             Built::Software => options.driver.contains(&DriverName::Software),
+            Built::Multibuffer(_) => options.driver.contains(&DriverName::Multibuffer),
         };
         if named || all {
             drivers.push(driver);
@@ -74,14 +75,14 @@ fn drivers(options: &Options) -> Vec<Built> {
         warn("note: the null driver computes nothing to verify; it is left out");
         drivers.retain(|&driver| driver != Built::Null);
     }
-    drivers
+    Ok(drivers)
 }
 
 fn subjects(options: &Options) -> Result<Vec<Subject>, Failure> {
     if options.algorithm.is_empty() {
         return suites(&options.suite);
     }
-    let capabilities = Built::ALL.map(Built::capabilities);
+    let capabilities = Built::all(options.level()?).map(Built::capabilities);
     let catalogue = Catalogue::of(&capabilities);
     if is_all(&options.algorithm) {
         return Ok(catalogue.all().to_vec());

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use crypto_pmd::drivers::multibuffer::Level;
 use pipeline::MAX_BURST;
 use pipeline::lcore::{Idle, LcoreId};
 use pipeline::port::Sizes;
 
 use crate::cores;
 use crate::failure::Failure;
-use crate::values::{known, parse_seconds};
+use crate::values::{known, level, parse_seconds};
 
 /// Most cores of a run: what a pool has stacks of free buffers for, less the thread that watches.
 const MAX_CORES: usize = 63;
@@ -42,7 +43,7 @@ pub struct Options {
     /// Crypto driver; "null" does everything but the cipher, and "auto" never picks it.
     #[arg(long, value_enum, default_value_t = DriverName::Auto)]
     pub driver: DriverName,
-    /// Instruction-set level of the driver.
+    /// Instruction-set level of the driver "multibuffer": avx512, avx2, sse or portable; without it, the best that the processor has.
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
     /// Card profile of the "nic" driver (not implemented yet).
@@ -145,7 +146,7 @@ pub enum DriverName {
     Null,
     /// RustCrypto, one packet at a time.
     Software,
-    /// Many packets side by side (not implemented yet).
+    /// Many packets side by side.
     Multibuffer,
     /// The emulated card (not implemented yet).
     Nic,
@@ -232,18 +233,26 @@ impl Options {
 
     fn check_built(&self) -> Result<(), Failure> {
         match self.driver {
-            DriverName::Multibuffer => return Err(Failure::not_yet("--driver multibuffer")),
             DriverName::Nic => return Err(Failure::not_yet("--driver nic")),
             DriverName::Scheduler => return Err(Failure::not_yet("--driver scheduler")),
-            DriverName::Null | DriverName::Software | DriverName::Auto => {}
+            DriverName::Null | DriverName::Software | DriverName::Multibuffer | DriverName::Auto => {}
         }
-        known(self.level.as_deref(), "--level", "portable", &["avx512", "avx2", "sse"])?;
+        self.level()?;
         known(self.offload.as_deref(), "--offload", "lookaside", &["inline-crypto", "inline-protocol"])?;
         match (&self.html, &self.profile) {
             (Some(_), _) => Err(Failure::not_yet("--html")),
             (_, Some(_)) => Err(Failure::not_yet("--profile")),
             _ => Ok(()),
         }
+    }
+
+    /// The level at which the driver works.
+    ///
+    /// # Errors
+    /// As for the option.
+    pub fn level(&self) -> Result<Level, Failure> {
+        let has_kernels = matches!(self.driver, DriverName::Multibuffer | DriverName::Auto);
+        level(self.level.as_deref(), has_kernels)
     }
 
     /// How cores wait that are pinned, or not, as `ids` says.

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use crypto_pmd::crew::{CrewConfig, Crypto, Owner, Worker, crew};
-use crypto_pmd::drivers::{Null, Software};
+use crypto_pmd::drivers::multibuffer::Level;
+use crypto_pmd::drivers::{Multibuffer, Null, Software};
 use crypto_pmd::{Dispatcher, Placement, QueuePairConfig, Registry, SessionId};
 use ipsec_esp::counters::Counters;
 use ipsec_esp::header::link::Link;
@@ -42,6 +43,8 @@ pub struct Parts<'a> {
     pub direction: Direction,
     /// Whose cryptography.
     pub driver: DriverName,
+    /// Its level, where it has several.
+    pub level: Level,
     /// Link layer of the packets.
     pub link: Link,
     /// Where further segments come from.
@@ -165,7 +168,8 @@ impl Opened {
         let registry = Registry::new();
         let attached = match parts.driver {
             DriverName::Null => registry.attach(Null::new()),
-            _ => registry.attach(Software::new()),
+            DriverName::Software => registry.attach(Software::new()),
+            _ => registry.attach(Multibuffer::with_level(0, parts.level).map_err(Failure::machine)?),
         };
         attached.map_err(Failure::usage)?;
         let open = |(sa, place): (&SaConfig, Option<SaSlot>)| {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
+use crypto_pmd::drivers::multibuffer::Level;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
@@ -122,13 +123,17 @@ impl Report {
             Direction::Inbound => outcome.ip_bytes.1,
         };
         let tsc_hz = runner.clock.hz();
-        let null = options.driver == DriverName::Null;
+        let (driver, level) = match options.driver {
+            DriverName::Null => ("null", "none"),
+            DriverName::Software => ("software", "portable"),
+            _ => ("multibuffer", options.level().map_or("", Level::name)),
+        };
         Self {
             schema: "sealane.replay/1",
             capture: runner.source.name.clone(),
             direction: options.direction.name(),
-            driver: if null { "null" } else { "software" },
-            level: if null { "none" } else { "portable" },
+            driver,
+            level,
             layout: options.layout.name(),
             cores: cores(options, runner),
             burst: options.burst,

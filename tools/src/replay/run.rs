@@ -163,7 +163,7 @@ impl<'a> Runner<'a> {
         lineup.run(&AtomicBool::new(false), |_| {});
         let complaint = self.complaint(&lineup);
         let verified = self.can_verify().then_some(complaint.is_none());
-        let mut outcome = self.outcome_of(&lineup);
+        let mut outcome = self.outcome_of(&lineup)?;
         // What was written is whole before the timed passes begin, however those end.
         let sinks = lineup.into_sinks();
         match writer {
@@ -185,10 +185,10 @@ impl<'a> Runner<'a> {
         Ok(outcome)
     }
 
-    fn outcome_of(&self, lineup: &Lineup) -> Outcome {
+    fn outcome_of(&self, lineup: &Lineup) -> Result<Outcome, Failure> {
         let (first, last) = lineup.counters();
-        let places = self.parts().places(self.owners());
-        Outcome {
+        let places = self.parts()?.places(self.owners());
+        Ok(Outcome {
             ledger: lineup.ledger(),
             ip_bytes: (first.ip_bytes_in, last.ip_bytes_out),
             seconds: lineup.seconds(),
@@ -201,7 +201,7 @@ impl<'a> Runner<'a> {
             verified: None,
             complaint: None,
             exhausted: lineup.is_exhausted(),
-        }
+        })
     }
 
     /// Cores that own SAs.
@@ -214,15 +214,16 @@ impl<'a> Runner<'a> {
         self.options.layout == LayoutName::RunToCompletion && self.cores.len() > 1
     }
 
-    fn parts(&self) -> Parts<'_> {
-        Parts {
+    fn parts(&self) -> Result<Parts<'_>, Failure> {
+        Ok(Parts {
             config: self.config,
             direction: self.options.direction,
             driver: self.options.driver,
+            level: self.options.level()?,
             link: self.link,
             pool: self.segments.clone(),
             clock: self.clock.clone(),
-        }
+        })
     }
 
     /// The path of a single core in its first state.
@@ -231,7 +232,7 @@ impl<'a> Runner<'a> {
     /// As [`Parts::for_cores`].
     pub fn path(&self) -> Result<Path, Failure> {
         let missing = || Failure::usage("no core to run on");
-        self.parts().for_cores(1)?.pop().ok_or_else(missing)
+        self.parts()?.for_cores(1)?.pop().ok_or_else(missing)
     }
 
     /// A core that replays the capture so many times through `path`.
@@ -267,7 +268,7 @@ impl<'a> Runner<'a> {
     }
 
     fn complete(&self, mut sink: impl FnMut() -> Sink) -> Result<Layout, Failure> {
-        let paths = self.parts().for_cores(self.cores.len() as u8)?;
+        let paths = self.parts()?.for_cores(self.cores.len() as u8)?;
         let feeds = self.feeds(paths.len());
         let core = |(path, feed)| self.polling(feed, path, sink());
         Ok(Layout::Complete(paths.into_iter().zip(feeds).map(core).collect::<Result<_, _>>()?))
@@ -276,7 +277,7 @@ impl<'a> Runner<'a> {
     fn pipelined(&self, mut sink: impl FnMut() -> Sink) -> Result<Layout, Failure> {
         let cores = self.cores.len() as u8;
         let apart = cores >= FEWEST_APART;
-        let (path, workers) = self.parts().for_crew(if apart { cores - 3 } else { cores - 1 })?;
+        let (path, workers) = self.parts()?.for_crew(if apart { cores - 3 } else { cores - 1 })?;
         let feed = self.feed(Replay::new(Arc::clone(&self.source.capture), self.pool.clone(), 0));
         let front = if apart {
             let ((to_owner, from_rx), (to_tx, from_owner)) = (ring(RING_BURSTS), ring(RING_BURSTS));
@@ -392,7 +393,7 @@ impl<'a> Runner<'a> {
             }
         }
         bar.finish_and_clear();
-        let mut outcome = self.outcome_of(&lineup);
+        let mut outcome = self.outcome_of(&lineup)?;
         outcome.complaint = self.timed_complaint(&lineup);
         Ok(outcome)
     }

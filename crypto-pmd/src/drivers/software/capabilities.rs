@@ -14,7 +14,7 @@ const HMAC_KEY: usize = 1024;
 /// Bytes of the tag of 96 bits that ESP's older algorithms have.
 const SHORT: usize = 12;
 
-pub(super) fn capabilities() -> Capabilities {
+pub(in crate::drivers) fn capabilities() -> Capabilities {
     Capabilities {
         synchronous: true,
         in_order: true,

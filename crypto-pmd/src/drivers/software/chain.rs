@@ -12,7 +12,7 @@ use super::unit::{AeadUnit, CipherUnit, IntegrityUnit, Unit};
 
 /// What may be chained: for encryption from left to right.
 #[derive(Debug)]
-pub(super) enum Chain {
+pub(in crate::drivers) enum Chain {
     Separate { cipher: Option<CipherUnit>, integrity: Option<IntegrityUnit> },
     Aead(AeadUnit),
     Many(Vec<Unit>),
@@ -37,7 +37,7 @@ impl Part<'_> {
 }
 
 impl Chain {
-    pub(super) fn new(params: &SessionParams) -> Result<Self, Unsupported> {
+    pub(in crate::drivers) fn new(params: &SessionParams) -> Result<Self, Unsupported> {
         match params.transforms.as_slice() {
             [Transform::Compression { algorithm }] => Ok(Self::Compression(*algorithm)),
             [one] => Unit::new(one).map(Self::of_one),

@@ -42,10 +42,12 @@ use crate::key_op::{KeyQueue, KeyQueueConfig, Unblock};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
-use capabilities::capabilities;
-use chain::Chain;
 use key::{KeyEngine, KeyWorkers};
 use queue::Queue;
+
+pub(super) use capabilities::capabilities;
+pub(super) use chain::Chain;
+pub(super) use queue::{Bench, run as run_job};
 
 /// The driver.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ pub(super) struct Queue {
 }
 
 /// What jobs are worked on with that are not done in place.
-struct Bench {
+pub(in crate::drivers) struct Bench {
     scratch: Vec<u8>,
     result: Vec<u8>,
     codec: Codec,
@@ -48,12 +48,18 @@ impl Queue {
             done: JobBurst::new(),
             depth: config.depth.clamp(1, MAX_BURST),
             far: config.far,
-            bench: Bench {
-                scratch: vec![0; LONGEST],
-                result: vec![0; LONGEST_RESULT],
-                codec: Codec::new(),
-                random: Random::new(),
-            },
+            bench: Bench::new(),
+        }
+    }
+}
+
+impl Bench {
+    pub(in crate::drivers) fn new() -> Self {
+        Self {
+            scratch: vec![0; LONGEST],
+            result: vec![0; LONGEST_RESULT],
+            codec: Codec::new(),
+            random: Random::new(),
         }
     }
 }
@@ -106,7 +112,7 @@ fn fetch_ahead(next: &[Job]) {
 }
 
 /// In place for a packet of one segment, where nothing is out of the ordinary.
-fn run(chain: &Chain, job: &mut Job, bench: &mut Bench) -> Status {
+pub(in crate::drivers) fn run(chain: &Chain, job: &mut Job, bench: &mut Bench) -> Status {
     let (source, destination, shape) = job.parts_mut();
     let ordinary = shape.extension.is_none_or(|rare| rare.all_steps().is_empty() && rare.pieces().is_empty());
     if ordinary

@@ -11,7 +11,7 @@ use super::nonce::NonceRule;
 
 /// A cipher.
 #[derive(Debug)]
-pub(super) struct CipherUnit {
+pub(in crate::drivers) struct CipherUnit {
     pub(super) algorithm: CipherAlgorithm,
     pub(super) cipher: Cipher,
     pub(super) nonce: NonceRule,
@@ -22,7 +22,7 @@ pub(super) struct CipherUnit {
 
 /// A hash, keyed or not.
 #[derive(Debug)]
-pub(super) struct IntegrityUnit {
+pub(in crate::drivers) struct IntegrityUnit {
     pub(super) algorithm: Algorithm,
     pub(super) integrity: Integrity,
     pub(super) nonce: NonceRule,
@@ -30,7 +30,7 @@ pub(super) struct IntegrityUnit {
 
 /// An AEAD.
 #[derive(Debug)]
-pub(super) struct AeadUnit {
+pub(in crate::drivers) struct AeadUnit {
     pub(super) algorithm: AeadAlgorithm,
     pub(super) aead: Aead,
     pub(super) nonce: NonceRule,
@@ -39,7 +39,7 @@ pub(super) struct AeadUnit {
 
 /// Any of them.
 #[derive(Debug)]
-pub(super) enum Unit {
+pub(in crate::drivers) enum Unit {
     Cipher(CipherUnit),
     Integrity(IntegrityUnit),
     Aead(AeadUnit),

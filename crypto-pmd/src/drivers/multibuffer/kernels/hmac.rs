@@ -1,1 +1,57 @@
-//! HMAC with SHA-1 and SHA-2-256 (RFC 2104, FIPS 180-4) over many packets side by side.
+//! HMAC with SHA-1 and SHA-256 (RFC 2104, FIPS 180-4) over many packets side by side.
+//!
+//! A packet is a row of blocks: those of its data, one or two with the rest and the padding, and one for the outer hash. All of them go
+//! through the same engine, which compresses one block of several packets at once ([`streams`]). Tags are whole digests; to cut and to
+//! compare them is the caller's business.
+
+#[cfg(target_arch = "x86_64")]
+mod sha1_sse;
+#[cfg(target_arch = "x86_64")]
+mod sha256_sse;
+
+mod key;
+mod portable;
+mod streams;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub(in crate::drivers::multibuffer) use key::{Hash, HmacKey};
+
+use crate::drivers::multibuffer::Level;
+
+/// Bytes of the longest tag.
+pub(in crate::drivers::multibuffer) const TAG: usize = 64;
+
+/// One message and its tag.
+pub(in crate::drivers::multibuffer) struct MacLane<'a> {
+    /// Made for the hash that [`run`] is told.
+    pub(in crate::drivers::multibuffer) key: &'a HmacKey,
+    /// The message, of any length and alignment.
+    pub(in crate::drivers::multibuffer) data: &'a [u8],
+    /// Four more bytes of the message behind `data`: the high half of an extended sequence number (RFC 4303 section 2.2.1).
+    pub(in crate::drivers::multibuffer) extra: Option<[u8; 4]>,
+    /// Takes the digest in its first [`Hash::len`] bytes; what is behind them stays.
+    pub(in crate::drivers::multibuffer) tag: [u8; TAG],
+}
+
+/// Makes the tag of every lane. `level` is one that [`Level::checked`] let pass, and every key was made for `hash`: the tag of a lane
+/// whose key was not is worthless.
+pub(in crate::drivers::multibuffer) fn run(level: Level, hash: Hash, lanes: &mut [MacLane<'_>]) {
+    debug_assert!(lanes.iter().all(|lane| lane.key.hash() == hash));
+    #[cfg(target_arch = "x86_64")]
+    if level >= Level::Sse {
+        // SAFETY: the level was checked when the driver was made: the processor has SSSE3, SSE4.1 and the SHA extensions.
+        return unsafe {
+            match hash {
+                Hash::Sha1 => streams::run(sha1_sse::Engine::new(), lanes),
+                Hash::Sha256 => streams::run(sha256_sse::Engine::new(), lanes),
+            }
+        };
+    }
+    let _ = level;
+    match hash {
+        Hash::Sha1 => streams::run(portable::Sha1, lanes),
+        Hash::Sha256 => streams::run(portable::Sha256, lanes),
+    }
+}

@@ -4,10 +4,8 @@
 //! is a function with `#[target_feature]`; the one unsafe step, to call it, is taken here, and its reason is always that: the level was
 //! checked when the driver was made.
 
-#[allow(dead_code, reason = "the driver that uses it is not there yet")]
 pub(super) mod aes_key;
 pub(super) mod cbc;
-#[allow(dead_code, reason = "the driver that uses it is not there yet")]
 pub(super) mod gcm;
 #[cfg(test)]
 mod guard;

