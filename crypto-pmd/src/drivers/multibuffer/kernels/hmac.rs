@@ -15,6 +15,8 @@ mod streams;
 mod tail;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod words;
 
 pub(in crate::drivers::multibuffer) use key::{Hash, HmacKey};
 

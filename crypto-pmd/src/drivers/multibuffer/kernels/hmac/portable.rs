@@ -1,6 +1,6 @@
 //! The engines of any processor: the compression functions of the crates `sha1` and `sha2`, one block of one message at a time.
 
-use super::streams::{BLOCK, Engine, State};
+use super::streams::{BLOCK, Digest, Engine, State};
 
 #[derive(Clone, Copy)]
 pub(super) struct Sha1;
@@ -20,6 +20,10 @@ impl Engine for Sha1 {
         words[..5].copy_from_slice(&state);
         blocks.len()
     }
+
+    fn digest(self, state: &State, pad: &[u8; 32]) -> Digest {
+        digest(state, pad)
+    }
 }
 
 impl Engine for Sha256 {
@@ -31,4 +35,16 @@ impl Engine for Sha256 {
         sha2::block_api::compress256(words, blocks);
         blocks.len()
     }
+
+    fn digest(self, state: &State, pad: &[u8; 32]) -> Digest {
+        digest(state, pad)
+    }
+}
+
+fn digest(state: &State, pad: &[u8; 32]) -> Digest {
+    let mut digest = Digest(*pad);
+    for (to, word) in digest.0.chunks_exact_mut(4).zip(state.0) {
+        to.iter_mut().zip(word.to_be_bytes()).for_each(|(to, byte)| *to |= byte);
+    }
+    digest
 }

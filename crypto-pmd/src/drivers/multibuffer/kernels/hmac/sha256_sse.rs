@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::streams::{self, BLOCK, State};
+use super::streams::{self, BLOCK, Digest, State};
+use super::words::Words;
 
 /// Says that the processor has what this file uses.
 #[derive(Clone, Copy)]
@@ -17,7 +18,7 @@ impl Engine {
 }
 
 impl streams::Engine for Engine {
-    const STREAMS: usize = 3;
+    const STREAMS: usize = 4;
     const WORDS: usize = 8;
 
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize {
@@ -31,6 +32,11 @@ impl streams::Engine for Engine {
                 _ => 0,
             }
         }
+    }
+
+    fn digest(self, state: &State, pad: &[u8; 32]) -> Digest {
+        // SAFETY: who made the engine promised the instructions.
+        unsafe { state.digest(pad) }
     }
 }
 
@@ -57,21 +63,18 @@ static K: Constants = Constants([
     [0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2],
 ]);
 
-/// Four rounds of every stream.
+/// Four rounds of every stream, and the message words of four groups on in the place of these.
 macro_rules! rounds {
-    ($n:ident, $abef:ident, $cdgh:ident, $w:ident, $group:literal) => {
+    ($n:ident, $abef:ident, $cdgh:ident, $w:ident, $newest:ident, $group:literal) => {
         for i in 0..$n {
-            let wk = _mm_add_epi32($w[$group % 4][i], constants($group));
+            let wk = _mm_add_epi32($w.get($group, i), constants($group));
             $cdgh[i] = _mm_sha256rnds2_epu32($cdgh[i], $abef[i], wk);
             $abef[i] = _mm_sha256rnds2_epu32($abef[i], $cdgh[i], _mm_shuffle_epi32::<0x0e>(wk));
-        }
-        // The message words of four groups on take the place of these.
-        if $group < 12 {
-            for i in 0..$n {
-                let (newest, newer) = ($w[($group + 3) % 4][i], $w[($group + 2) % 4][i]);
-                let older = _mm_sha256msg1_epu32($w[$group % 4][i], $w[($group + 1) % 4][i]);
-                let older = _mm_add_epi32(older, _mm_alignr_epi8::<4>(newest, newer));
-                $w[$group % 4][i] = _mm_sha256msg2_epu32(older, newest);
+            if $group < 12 {
+                let older = _mm_sha256msg1_epu32($w.get($group, i), $w.get($group + 1, i));
+                let older = _mm_add_epi32(older, _mm_alignr_epi8::<4>($newest[i], $w.get($group + 2, i)));
+                $newest[i] = _mm_sha256msg2_epu32(older, $newest[i]);
+                $w.put($group, i, $newest[i]);
             }
         }
     };
@@ -84,6 +87,12 @@ fn constants(group: usize) -> __m128i {
     unsafe { _mm_load_si128((&raw const K.0[group]).cast()) }
 }
 
+#[inline]
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn swap_pairs(words: __m128i) -> __m128i {
+    _mm_shuffle_epi32::<0xb1>(words)
+}
+
 #[target_feature(enable = "sha,sse4.1,ssse3")]
 fn compress<const N: usize>(states: [&mut State; N], messages: [&&[[u8; BLOCK]]; N]) -> usize {
     let count = messages.iter().map(|message| message.len()).min().unwrap_or(0);
@@ -93,37 +102,40 @@ fn compress<const N: usize>(states: [&mut State; N], messages: [&&[[u8; BLOCK]];
     let mut cdgh = [zero; N];
     let mut at = [std::ptr::null::<u8>(); N];
     for i in 0..N {
-        let [a, b, c, d, e, f, g, h] = states[i].0.map(|word| word as i32);
-        abef[i] = _mm_set_epi32(a, b, e, f);
-        cdgh[i] = _mm_set_epi32(c, d, g, h);
+        let [front, back] = states[i].vectors();
+        let (front, back) = (swap_pairs(front), swap_pairs(back));
+        abef[i] = _mm_unpacklo_epi64(back, front);
+        cdgh[i] = _mm_unpackhi_epi64(back, front);
         at[i] = messages[i].as_ptr().cast();
     }
     for _ in 0..count {
         let (abef_before, cdgh_before) = (abef, cdgh);
-        let mut w = [[zero; N]; 4];
-        for (word, part) in w.iter_mut().zip((0..64).step_by(16)) {
+        let mut w = Words::<N>::new();
+        let mut newest = [zero; N];
+        for part in 0..4 {
             for i in 0..N {
                 // SAFETY: there are `count` blocks of 64 bytes from where the message begins, and this is one of them.
-                let bytes = unsafe { _mm_loadu_si128(at[i].add(part).cast()) };
-                word[i] = _mm_shuffle_epi8(bytes, swap);
+                let bytes = unsafe { _mm_loadu_si128(at[i].add(16 * part).cast()) };
+                newest[i] = _mm_shuffle_epi8(bytes, swap);
+                w.put(part, i, newest[i]);
             }
         }
-        rounds!(N, abef, cdgh, w, 0);
-        rounds!(N, abef, cdgh, w, 1);
-        rounds!(N, abef, cdgh, w, 2);
-        rounds!(N, abef, cdgh, w, 3);
-        rounds!(N, abef, cdgh, w, 4);
-        rounds!(N, abef, cdgh, w, 5);
-        rounds!(N, abef, cdgh, w, 6);
-        rounds!(N, abef, cdgh, w, 7);
-        rounds!(N, abef, cdgh, w, 8);
-        rounds!(N, abef, cdgh, w, 9);
-        rounds!(N, abef, cdgh, w, 10);
-        rounds!(N, abef, cdgh, w, 11);
-        rounds!(N, abef, cdgh, w, 12);
-        rounds!(N, abef, cdgh, w, 13);
-        rounds!(N, abef, cdgh, w, 14);
-        rounds!(N, abef, cdgh, w, 15);
+        rounds!(N, abef, cdgh, w, newest, 0);
+        rounds!(N, abef, cdgh, w, newest, 1);
+        rounds!(N, abef, cdgh, w, newest, 2);
+        rounds!(N, abef, cdgh, w, newest, 3);
+        rounds!(N, abef, cdgh, w, newest, 4);
+        rounds!(N, abef, cdgh, w, newest, 5);
+        rounds!(N, abef, cdgh, w, newest, 6);
+        rounds!(N, abef, cdgh, w, newest, 7);
+        rounds!(N, abef, cdgh, w, newest, 8);
+        rounds!(N, abef, cdgh, w, newest, 9);
+        rounds!(N, abef, cdgh, w, newest, 10);
+        rounds!(N, abef, cdgh, w, newest, 11);
+        rounds!(N, abef, cdgh, w, newest, 12);
+        rounds!(N, abef, cdgh, w, newest, 13);
+        rounds!(N, abef, cdgh, w, newest, 14);
+        rounds!(N, abef, cdgh, w, newest, 15);
         for i in 0..N {
             abef[i] = _mm_add_epi32(abef[i], abef_before[i]);
             cdgh[i] = _mm_add_epi32(cdgh[i], cdgh_before[i]);
@@ -131,14 +143,8 @@ fn compress<const N: usize>(states: [&mut State; N], messages: [&&[[u8; BLOCK]];
         }
     }
     for ((state, abef), cdgh) in states.into_iter().zip(abef).zip(cdgh) {
-        state.0[0] = _mm_extract_epi32::<3>(abef) as u32;
-        state.0[1] = _mm_extract_epi32::<2>(abef) as u32;
-        state.0[2] = _mm_extract_epi32::<3>(cdgh) as u32;
-        state.0[3] = _mm_extract_epi32::<2>(cdgh) as u32;
-        state.0[4] = _mm_extract_epi32::<1>(abef) as u32;
-        state.0[5] = _mm_extract_epi32::<0>(abef) as u32;
-        state.0[6] = _mm_extract_epi32::<1>(cdgh) as u32;
-        state.0[7] = _mm_extract_epi32::<0>(cdgh) as u32;
+        let back = swap_pairs(_mm_unpacklo_epi64(abef, cdgh));
+        state.set_vectors([swap_pairs(_mm_unpackhi_epi64(abef, cdgh)), back]);
     }
     count
 }

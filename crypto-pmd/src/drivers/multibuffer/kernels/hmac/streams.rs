@@ -3,9 +3,9 @@
 //! A stream is a packet on its way: blocks of its data, then those of its tail, then the block of the outer hash. The engine takes as
 //! many blocks of every stream as the one with the fewest has. Long packets go first, so that no long one is left alone at the end.
 
+use super::MacLane;
 use super::key::Hash;
 use super::tail::Tail;
-use super::{MacLane, TAG};
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64;
@@ -16,10 +16,15 @@ const BATCH: usize = 64;
 /// Streams of the widest engine.
 const WIDEST: usize = 4;
 
-/// The words of a state, A first; SHA-1 has five.
+/// The words of a state, A first; SHA-1 has five, and zeros behind.
 #[repr(align(32))]
 #[derive(Clone, Copy)]
 pub(super) struct State(pub(super) [u32; 8]);
+
+/// A digest, and what follows it in the outer hash up to 32 bytes.
+#[repr(align(32))]
+#[derive(Clone, Copy)]
+pub(super) struct Digest(pub(super) [u8; 32]);
 
 /// The state before the first block (FIPS 180-4 section 5.3).
 pub(super) fn initial(hash: Hash) -> State {
@@ -41,6 +46,9 @@ pub(super) trait Engine: Copy {
     /// Compresses the first blocks of each message into its state, as many as the shortest has; gives their number. Message and state of a
     /// stream have the same place; there are [`STREAMS`](Self::STREAMS) at most.
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize;
+
+    /// The words of a state as bytes, with those of `pad` on them.
+    fn digest(self, state: &State, pad: &[u8; 32]) -> Digest;
 }
 
 /// Where a packet is.
@@ -86,7 +94,7 @@ fn run_batch<E: Engine>(engine: E, lanes: &mut [MacLane<'_>]) {
     while busy > 0 {
         let done = streams.compress(engine, busy);
         for stream in (0..busy).rev() {
-            if streams.advance(stream, done, E::WORDS, lanes) {
+            if streams.advance(engine, stream, done, lanes) {
                 continue;
             }
             match order.next() {
@@ -106,8 +114,7 @@ impl<'a> Streams<'a> {
         let (data, extra): (&'a [u8], _) = (data, *extra);
         self.states[stream] = key.inner();
         self.lanes[stream] = lane;
-        let tail = self.tails[stream].fill(data, extra);
-        let blocks = data.as_chunks().0;
+        let (blocks, tail) = self.tails[stream].fill(data, extra);
         self.phases[stream] =
             if blocks.is_empty() { Phase::Tail(0, tail) } else { Phase::Data(blocks, tail) };
     }
@@ -125,19 +132,27 @@ impl<'a> Streams<'a> {
     }
 
     /// Notes that `done` blocks of a stream have been compressed; false when its packet is finished.
-    fn advance(&mut self, stream: usize, done: usize, words: usize, lanes: &mut [MacLane<'a>]) -> bool {
+    fn advance<E: Engine>(
+        &mut self,
+        engine: E,
+        stream: usize,
+        done: usize,
+        lanes: &mut [MacLane<'a>],
+    ) -> bool {
         let lane = &mut lanes[self.lanes[stream]];
         self.phases[stream] = match self.phases[stream] {
             Phase::Data(blocks, tail) if done < blocks.len() => Phase::Data(&blocks[done..], tail),
             Phase::Data(_, tail) => Phase::Tail(0, tail),
             Phase::Tail(from, to) if from + done < to => Phase::Tail(from + done, to),
             Phase::Tail(..) => {
-                self.tails[stream].fill_outer(&self.states[stream].0, words);
+                self.tails[stream]
+                    .fill_outer(&engine.digest(&self.states[stream], const { &pad(E::WORDS) }), 4 * E::WORDS);
                 self.states[stream] = lane.key.outer();
                 Phase::Outer
             }
             Phase::Outer => {
-                write_words(&mut lane.tag, &self.states[stream].0[..words]);
+                let digest = engine.digest(&self.states[stream], &[0; 32]);
+                lane.tag[..4 * E::WORDS].copy_from_slice(&digest.0[..4 * E::WORDS]);
                 return false;
             }
         };
@@ -155,24 +170,45 @@ impl<'a> Streams<'a> {
     }
 }
 
-fn write_words(tag: &mut [u8; TAG], words: &[u32]) {
-    for (to, word) in tag.chunks_exact_mut(4).zip(words) {
-        to.copy_from_slice(&word.to_be_bytes());
+/// The bit behind a digest of `words` words, where it is one of the first 32 bytes.
+const fn pad(words: usize) -> [u8; 32] {
+    let mut pad = [0; 32];
+    if words < 8 {
+        pad[4 * words] = 0x80;
     }
+    pad
 }
+
+const IN_ORDER: [u8; BATCH] = {
+    let mut places = [0; BATCH];
+    let mut place = 0;
+    while place < BATCH {
+        places[place] = place as u8;
+        place += 1;
+    }
+    places
+};
 
 /// The places of the lanes, by length of the message from long to short, as powers of two of blocks.
 fn longest_first<'p>(lanes: &[MacLane<'_>], places: &'p mut [u8; BATCH]) -> &'p [u8] {
-    let class =
-        |lane: &MacLane<'_>| (usize::BITS - (lane.data.len() / BLOCK).leading_zeros()).min(15) as usize;
-    let mut starts = [0u8; 17];
-    lanes.iter().for_each(|lane| starts[16 - class(lane)] += 1);
+    const CLASSES: usize = 16;
+    let class = |lane: &MacLane<'_>| {
+        let bits = usize::BITS - (lane.data.len() / BLOCK).leading_zeros();
+        CLASSES - 1 - (bits as usize).min(CLASSES - 1)
+    };
+    if let [first, others @ ..] = lanes
+        && others.iter().all(|lane| class(lane) == class(first))
+    {
+        return &IN_ORDER[..lanes.len()];
+    }
+    let mut starts = [0u8; CLASSES];
+    lanes.iter().for_each(|lane| starts[class(lane)] += 1);
     let mut sum = 0;
     for start in &mut starts {
         (*start, sum) = (sum, sum + *start);
     }
     for (place, lane) in (0..).zip(lanes) {
-        let at = &mut starts[16 - class(lane)];
+        let at = &mut starts[class(lane)];
         places[usize::from(*at)] = place;
         *at += 1;
     }
