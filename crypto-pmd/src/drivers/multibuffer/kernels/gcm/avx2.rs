@@ -1,5 +1,6 @@
 //! The kernel of [`Level::Avx2`](super::Level::Avx2): vectors of two blocks, VAES and VPCLMULQDQ.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::block::*;
@@ -64,8 +65,10 @@ on_vectors! {
     fn polynomial() -> V { _mm256_set1_epi64x(0xc200_0000_0000_0000_u64 as i64) }
     /// The tail and the lengths come last.
     fn end(key: &GcmKey, sum: Sum, tail: __m128i, lengths: __m128i) -> Sum {
-        let powers = join(power(key, 2), power(key, 1));
-        multiply(sum, join(tail, lengths), powers, join(halves(key, 2), halves(key, 1)))
+        match powers_from(key, 2) {
+            ([power], [halves]) => multiply(sum, join(tail, lengths), load(power), load(halves)),
+            _ => sum,
+        }
     }
 }
 
@@ -95,4 +98,4 @@ fn two_blocks<const ROUNDS: usize>(keys: &[[u8; 16]; 15], a: __m128i, b: __m128i
     (low_lane(state), _mm256_extracti128_si256::<1>(state))
 }
 
-kernel!("aes,pclmulqdq,avx2,vaes,vpclmulqdq");
+kernel!("aes,pclmulqdq,avx2,vaes,vpclmulqdq", ymm_reg);

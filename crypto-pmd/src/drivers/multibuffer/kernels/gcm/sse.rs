@@ -1,5 +1,6 @@
 //! The kernel of [`Level::Sse`](super::Level::Sse): vectors of one block, AES-NI and PCLMULQDQ; and the powers of H.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::block::*;
@@ -77,7 +78,7 @@ fn two_blocks<const ROUNDS: usize>(keys: &[[u8; 16]; 15], a: V, b: V) -> (V, V) 
     (one_block::<ROUNDS>(keys, a), one_block::<ROUNDS>(keys, b))
 }
 
-kernel!("aes,pclmulqdq,ssse3,sse4.1");
+kernel!("aes,pclmulqdq,ssse3,sse4.1", xmm_reg);
 
 /// Computes the powers of H, the encryption of zeros.
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
