@@ -1,7 +1,7 @@
 //! The kernel that every level has, over the vectors of that level.
 //!
 //! A macro, because a function that is generic over vectors cannot carry `#[target_feature]`, and large functions that can are not inlined.
-//! The file that uses it gives vectors `V` of `W` blocks (one or two) in `B` bytes, and small functions on them.
+//! The file that uses it gives vectors `V` of `W` blocks (one, two or four) in `B` bytes, and small functions on them.
 //!
 //! How a packet is cut: full blocks, then a tail of 1 to 16 bytes, which is encrypted together with the block that masks the tag. The full blocks
 //! go in groups of eight vectors, each with a reduction; what is left, with the tail and the lengths, is one more sum.
@@ -227,7 +227,12 @@ macro_rules! kernel {
                     let next = xor(reverse($counter), first_key);
                     let mut state = [zero(); 8];
                     for (j, (state, ends)) in state.iter_mut().zip(&COUNTER_ENDS).enumerate() {
-                        *state = xor(if j * W + 2 < 8 * W { this } else { next }, load(ends));
+                        let base = match j * W + 2 {
+                            at if at + W <= 8 * W => this,
+                            at if at >= 8 * W => next,
+                            _ => half_and_half(this, next),
+                        };
+                        *state = xor(base, load(ends));
                     }
                     state
                 }};
@@ -340,27 +345,20 @@ macro_rules! kernel {
                 counter = count(counter, (8 * W * groups.len()) as i32);
             }
 
-            // The last sum: what is hashed so far, with the odd block; the full blocks that are left; the tail and the lengths.
+            // The last sum: what is hashed so far, with the odd blocks; the full blocks that are left; the tail and the lengths.
             let left = rest.len() / 16;
             let behind = usize::from(tail > 0) + 1;
             let at = left + behind + waits;
-            let (mut rest, mut sum, even) = match rest.split_first_chunk_mut::<16>() {
-                Some((bytes, rest)) if W == 2 && left % 2 == 1 => {
-                    let before = load_block(bytes);
-                    let after = _mm_xor_si128(before, one_block::<ROUNDS>(keys, low_lane(reverse(counter))));
-                    counter = count(counter, 1);
-                    store_block(bytes, after);
-                    let x = join(hash, reverse_block(if SEAL { after } else { before }));
-                    let next = left + behind;
-                    let powers = join(power(key, at), power(key, next));
-                    let sums = join(halves(key, at), halves(key, next));
-                    (rest.as_chunks_mut::<B>().0, first_product(x, powers, sums), left - 1)
-                }
-                _ => {
-                    let sum = first_product(wide(hash), wide(power(key, at)), wide(halves(key, at)));
-                    (data[16 * (full - left)..16 * full].as_chunks_mut::<B>().0, sum, left)
-                }
+            let odd = odd_blocks(left);
+            let even = left - odd;
+            let (first_bytes, rest) = rest.split_at_mut(16 * odd);
+            let mut sum = if first_bytes.is_empty() {
+                first_product(wide(hash), wide(power(key, at)), wide(halves(key, at)))
+            } else {
+                odd_sum::<SEAL, ROUNDS>(key, first_bytes, counter, hash, [at, left + behind])
             };
+            counter = count(counter, odd as i32);
+            let mut rest = rest.as_chunks_mut::<B>().0;
             let (mut powers, mut sums) = powers_from(key, even + behind);
             macro_rules! some {
                 ($n:literal) => {
