@@ -122,6 +122,18 @@ macro_rules! kernel {
             }
         }
 
+        /// The same for a few vectors.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn pin_few<const N: usize>(state: &mut [V; N]) {
+            for state in state {
+                // SAFETY: no instruction at all.
+                unsafe {
+                    asm!("# {}", inout($registers) *state, options(nomem, nostack, preserves_flags));
+                }
+            }
+        }
+
         #[inline]
         #[target_feature(enable = $features)]
         fn nothing() -> Sum {
@@ -368,7 +380,7 @@ macro_rules! kernel {
                         && let Some((now_sums, more_sums)) = sums.split_first_chunk::<$n>()
                     {
                         let mut state = counters!(counter, $n);
-                        middle_rounds!(keys, state, |I| {}, {});
+                        middle_rounds!(keys, state, |I| { pin_few(&mut state) }, {});
                         last_round!(keys, state, now, |j, x| {
                             sum = multiply(sum, reverse(x), load(&now_powers[j]), load(&now_sums[j]));
                         });
