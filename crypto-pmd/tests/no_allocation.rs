@@ -10,7 +10,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use common::{Bench, Suite};
-use crypto_pmd::drivers::{Null, Software};
+use crypto_pmd::drivers::Null;
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::*;
 use pipeline::Mbuf;

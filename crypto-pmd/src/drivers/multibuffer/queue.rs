@@ -17,9 +17,9 @@ use crate::job::{Job, JobBurst, Operation, Shape, Status};
 
 use super::Level;
 use super::kernels::cbc::{self, BLOCK, CbcLane};
-use super::kernels::gcm::{self, GcmKey};
+use super::kernels::gcm;
 use super::kernels::hmac::{self, Hash, MacLane, TAG};
-use super::session::{Fast, Integrity, Session};
+use super::session::{Fast, Gcm, Integrity, Session};
 use crate::drivers::multibuffer::kernels::aes_key::AesKey;
 
 /// Lanes of a burst.
@@ -88,11 +88,11 @@ fn work(level: Level, sessions: &View<Session>, batch: &mut [Job], bench: &mut B
             job.set_status(Status::UnknownSession);
             continue;
         };
-        let status = match session.fast.as_deref() {
-            Some(Fast::Gcm { key, salt, tag_len }) => run_gcm(level, key, salt, *tag_len, job),
-            Some(Fast::Separate { cipher, integrity }) if fits(cipher.is_some(), integrity.as_ref(), job) => {
+        let status = match &session.fast {
+            Some(Fast::Gcm(gcm)) => run_gcm(level, gcm, job),
+            Some(Fast::Separate(unit)) if fits(unit.cipher.is_some(), unit.integrity.as_ref(), job) => {
                 let encrypts = job.operation() == Operation::Encrypt;
-                let (cipher, integrity) = (cipher.as_ref(), integrity.as_ref());
+                let (cipher, integrity) = (unit.cipher.as_ref(), unit.integrity.as_ref());
                 plans.push(Plan { number, cipher, integrity, encrypts, genuine: true });
                 Some(Status::Done)
             }
@@ -220,7 +220,8 @@ fn decrypt(level: Level, plans: &[Plan<'_>], batch: &mut [Job]) {
 
 /// A packet under AES-GCM; `None` for one that is out of the ordinary.
 #[inline]
-fn run_gcm(level: Level, key: &GcmKey, salt: &[u8; 4], tag_len: usize, job: &mut Job) -> Option<Status> {
+fn run_gcm(level: Level, gcm: &Gcm, job: &mut Job) -> Option<Status> {
+    let Gcm { key, salt, tag_len } = gcm;
     if !is_plain(job) {
         return None;
     }
@@ -239,7 +240,7 @@ fn run_gcm(level: Level, key: &GcmKey, salt: &[u8; 4], tag_len: usize, job: &mut
     iv_part.copy_from_slice(data.get(shape.iv_offset..)?.first_chunk::<8>()?);
     let (front, rest) = data.split_at_mut_checked(cipher_offset)?;
     let (text, behind) = rest.split_at_mut_checked(cipher_len)?;
-    let tag = behind.get_mut(shape.tag_offset - cipher_end..)?.get_mut(..tag_len)?;
+    let tag = behind.get_mut(shape.tag_offset - cipher_end..)?.get_mut(..*tag_len)?;
     let aad = front.get(aad_offset..aad_end)?;
     let extended: [u8; 12];
     let aad = match (shape.esn_high, aad) {
@@ -254,7 +255,7 @@ fn run_gcm(level: Level, key: &GcmKey, salt: &[u8; 4], tag_len: usize, job: &mut
     };
     if shape.operation == Operation::Encrypt {
         let whole = gcm::seal(level, key, &nonce, aad, text);
-        tag.copy_from_slice(whole.get(..tag_len)?);
+        tag.copy_from_slice(whole.get(..*tag_len)?);
         return Some(Status::Done);
     }
     let genuine = gcm::open(level, key, &nonce, aad, text, tag);

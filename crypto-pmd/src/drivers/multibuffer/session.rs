@@ -13,15 +13,28 @@ use super::kernels::hmac::{Hash, HmacKey};
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) chain: Chain,
-    pub(super) fast: Option<Box<Fast>>,
+    pub(super) fast: Option<Fast>,
 }
 
 /// What kernels do, with all that can be computed once.
 pub(super) enum Fast {
     /// AES-GCM with the nonce of ESP: a salt of four bytes, then what the packet holds (RFC 4106 section 4).
-    Gcm { key: GcmKey, salt: [u8; 4], tag_len: usize },
+    Gcm(Box<Gcm>),
     /// AES-CBC, HMAC, or one after the other.
-    Separate { cipher: Option<AesKey>, integrity: Option<Integrity> },
+    Separate(Box<Separate>),
+}
+
+/// AES-GCM.
+pub(super) struct Gcm {
+    pub(super) key: GcmKey,
+    pub(super) salt: [u8; 4],
+    pub(super) tag_len: usize,
+}
+
+/// A cipher, a keyed hash, or both.
+pub(super) struct Separate {
+    pub(super) cipher: Option<AesKey>,
+    pub(super) integrity: Option<Integrity>,
 }
 
 /// A keyed hash.
@@ -34,33 +47,28 @@ pub(super) struct Integrity {
 impl std::fmt::Debug for Fast {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Gcm { .. } => "Gcm([redacted])",
-            Self::Separate { .. } => "Separate([redacted])",
+            Self::Gcm(_) => "Gcm([redacted])",
+            Self::Separate(_) => "Separate([redacted])",
         })
     }
 }
 
 impl Fast {
     /// What the kernels can do of a chain; `None` for everything else.
-    pub(super) fn new(params: &SessionParams) -> Option<Box<Self>> {
-        let fast = match params.transforms.as_slice() {
-            [Transform::Aead { algorithm: AeadAlgorithm::AesGcm, key, salt, tag_len, .. }] => Self::Gcm {
-                key: GcmKey::new(key.bytes())?,
-                salt: salt.bytes().try_into().ok()?,
-                tag_len: *tag_len,
-            },
-            [cipher @ Transform::Cipher { .. }] => {
-                Self::Separate { cipher: Some(cbc(cipher)?), integrity: None }
+    pub(super) fn new(params: &SessionParams) -> Option<Self> {
+        let (cipher, integrity) = match params.transforms.as_slice() {
+            [Transform::Aead { algorithm: AeadAlgorithm::AesGcm, key, salt, tag_len, .. }] => {
+                let (key, salt) = (GcmKey::new(key.bytes())?, salt.bytes().try_into().ok()?);
+                return Some(Self::Gcm(Box::new(Gcm { key, salt, tag_len: *tag_len })));
             }
-            [hash @ Transform::Integrity { .. }] => {
-                Self::Separate { cipher: None, integrity: Some(integrity(hash)?) }
-            }
+            [cipher @ Transform::Cipher { .. }] => (Some(cbc(cipher)?), None),
+            [hash @ Transform::Integrity { .. }] => (None, Some(integrity(hash)?)),
             [cipher @ Transform::Cipher { .. }, hash @ Transform::Integrity { .. }] => {
-                Self::Separate { cipher: Some(cbc(cipher)?), integrity: Some(integrity(hash)?) }
+                (Some(cbc(cipher)?), Some(integrity(hash)?))
             }
             _ => return None,
         };
-        Some(Box::new(fast))
+        Some(Self::Separate(Box::new(Separate { cipher, integrity })))
     }
 }
 

@@ -18,6 +18,8 @@ mod body;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod block;
 #[cfg(target_arch = "x86_64")]
 mod sse;
@@ -143,7 +145,9 @@ fn run<const SEAL: bool>(
     match (key.best, level.min(key.best)) {
         (Level::Portable, _) => [0; 16],
         // SAFETY: the level is at most the best of this processor.
-        (_, Level::Avx2 | Level::Avx512) => unsafe { avx2::run::<SEAL>(key, nonce, aad, data) },
+        (_, Level::Avx512) => unsafe { avx512::run::<SEAL>(key, nonce, aad, data) },
+        // SAFETY: the level is at most the best of this processor.
+        (_, Level::Avx2) => unsafe { avx2::run::<SEAL>(key, nonce, aad, data) },
         // SAFETY: the best level is at least this one.
         (_, Level::Sse | Level::Portable) => unsafe { sse::run::<SEAL>(key, nonce, aad, data) },
     }

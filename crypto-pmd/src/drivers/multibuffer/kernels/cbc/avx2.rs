@@ -1,5 +1,7 @@
 //! With VAES on 256 bits: sixteen packets side by side, two in a register; sixteen blocks of one packet for decryption.
 
+#![allow(clippy::needless_range_loop, reason = "a lane is a number, which several arrays know")]
+
 use std::arch::x86_64::*;
 
 use super::{BLOCK, Slot};

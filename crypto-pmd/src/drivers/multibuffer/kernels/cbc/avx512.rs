@@ -1,5 +1,7 @@
 //! With VAES on 512 bits: thirty-two packets side by side, four in a register; thirty-two blocks of one packet for decryption.
 
+#![allow(clippy::needless_range_loop, reason = "a lane is a number, which several arrays know")]
+
 use std::arch::x86_64::*;
 
 use super::{BLOCK, Slot};

@@ -1,5 +1,7 @@
 //! With AES-NI on 128 bits: eight packets side by side; eight blocks of one packet for decryption.
 
+#![allow(clippy::needless_range_loop, reason = "a lane is a number, which several arrays know")]
+
 use std::arch::x86_64::*;
 
 use super::{BLOCK, Slot};

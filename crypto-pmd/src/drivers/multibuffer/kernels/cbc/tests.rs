@@ -1,5 +1,7 @@
 //! CBC at every level that the processor has, against the crates `aes` and `cbc`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use cbc::cipher::{BlockModeEncrypt as _, KeyIvInit as _, block_padding::NoPadding};
 
 use super::*;

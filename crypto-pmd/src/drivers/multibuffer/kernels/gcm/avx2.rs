@@ -1,5 +1,6 @@
 //! The kernel of [`Level::Avx2`](super::Level::Avx2): vectors of two blocks, VAES and VPCLMULQDQ.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::block::*;
@@ -62,10 +63,14 @@ on_vectors! {
     fn right_half(v: V) -> V { _mm256_srli_si256::<8>(v) }
     /// The high half of the polynomial, which is all that a reduction multiplies by.
     fn polynomial() -> V { _mm256_set1_epi64x(0xc200_0000_0000_0000_u64 as i64) }
+    /// Both blocks of a vector are of one kind.
+    fn half_and_half(_this: V, next: V) -> V { next }
     /// The tail and the lengths come last.
     fn end(key: &GcmKey, sum: Sum, tail: __m128i, lengths: __m128i) -> Sum {
-        let powers = join(power(key, 2), power(key, 1));
-        multiply(sum, join(tail, lengths), powers, join(halves(key, 2), halves(key, 1)))
+        match powers_from(key, 2) {
+            ([power], [halves]) => multiply(sum, join(tail, lengths), load(power), load(halves)),
+            _ => sum,
+        }
     }
 }
 
@@ -95,4 +100,31 @@ fn two_blocks<const ROUNDS: usize>(keys: &[[u8; 16]; 15], a: __m128i, b: __m128i
     (low_lane(state), _mm256_extracti128_si256::<1>(state))
 }
 
-kernel!("aes,pclmulqdq,avx2,vaes,vpclmulqdq");
+/// Blocks that make no whole vector.
+const fn odd_blocks(left: usize) -> usize {
+    left % 2
+}
+
+/// Encrypts or decrypts the odd block, and hashes it with what was hashed before; their powers are those of `at`.
+#[inline]
+#[target_feature(enable = "aes,pclmulqdq,avx2,vaes,vpclmulqdq")]
+fn odd_sum<const SEAL: bool, const ROUNDS: usize>(
+    key: &GcmKey,
+    bytes: &mut [u8],
+    counters: V,
+    hash: __m128i,
+    at: [usize; 2],
+) -> Sum {
+    let mut text = _mm_setzero_si128();
+    if let Some(bytes) = bytes.first_chunk_mut() {
+        let before = load_block(bytes);
+        let stream = one_block::<ROUNDS>(key.aes.keys(), low_lane(reverse(counters)));
+        let after = _mm_xor_si128(before, stream);
+        store_block(bytes, after);
+        text = reverse_block(if SEAL { after } else { before });
+    }
+    let [powers, sums] = [at.map(|at| power(key, at)), at.map(|at| halves(key, at))];
+    first_product(join(hash, text), join(powers[0], powers[1]), join(sums[0], sums[1]))
+}
+
+kernel!("aes,pclmulqdq,avx2,vaes,vpclmulqdq", ymm_reg);

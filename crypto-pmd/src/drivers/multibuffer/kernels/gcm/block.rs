@@ -1,5 +1,6 @@
 //! What every level does with single blocks: bytes in and out of registers, and parts of blocks.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// 16 times "nothing", the numbers of 16 bytes, 16 times "nothing", for `pshufb`.
@@ -45,6 +46,15 @@ pub(super) fn load_short(bytes: &[u8]) -> __m128i {
     load_block(&block)
 }
 
+/// The nonce with counter 1 (SP 800-38D section 7.1, step 2).
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(super) fn first_counter(nonce: &[u8; 12]) -> __m128i {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *nonce;
+    let high = i64::from_le_bytes([i, j, k, l, 0, 0, 0, 1]);
+    _mm_set_epi64x(high, i64::from_le_bytes([a, b, c, d, e, f, g, h]))
+}
+
 /// The bytes of a block from back to front, as GHASH has its polynomials.
 #[inline]
 #[target_feature(enable = "ssse3")]
@@ -75,4 +85,16 @@ pub(super) fn one_block<const ROUNDS: usize>(keys: &[[u8; 16]; 15], block: __m12
         state = _mm_aesenc_si128(state, load_block(key));
     }
     _mm_aesenclast_si128(state, load_block(&keys[ROUNDS]))
+}
+
+/// The same reference, of which the compiler forgets what it read there: it would load round keys and powers before a loop, and put them on the stack.
+#[inline]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is done with it")]
+pub(super) fn fresh<T>(there: &T) -> &T {
+    let mut there = std::ptr::from_ref(there);
+    // SAFETY: no instruction at all, so the pointer stays as it is.
+    unsafe {
+        asm!("# {}", inout(reg) there, options(nomem, nostack, preserves_flags));
+        &*there
+    }
 }

@@ -1,14 +1,26 @@
 //! The kernel that every level has, over the vectors of that level.
 //!
 //! A macro, because a function that is generic over vectors cannot carry `#[target_feature]`, and large functions that can are not inlined.
-//! The file that uses it gives vectors `V` of `W` blocks (one or two) in `B` bytes, and small functions on them.
+//! The file that uses it gives vectors `V` of `W` blocks (one, two or four) in `B` bytes, and small functions on them.
 //!
 //! How a packet is cut: full blocks, then a tail of 1 to 16 bytes, which is encrypted together with the block that masks the tag. The full blocks
 //! go in groups of eight vectors, each with a reduction; what is left, with the tail and the lengths, is one more sum.
 
-/// Defines `run` for the features named.
+/// Defines `run` for the features named, with registers of the class named.
 macro_rules! kernel {
-    ($features:literal) => {
+    ($features:literal, $registers:ident) => {
+        /// The ends of the counters of a group. The first block of data has counter 2, so that a group has the ends 2 to its size less 1, and
+        /// then, with a carry in front, 0 and 1: with one addition for the whole group, what differs inside it is fixed.
+        static COUNTER_ENDS: [[u8; B]; 8] = {
+            let mut ends = [[0; B]; 8];
+            let mut block = 0;
+            while block < 8 * W {
+                ends.as_flattened_mut()[16 * block + 15] = ((block + 2) % (8 * W)) as u8;
+                block += 1;
+            }
+            ends
+        };
+
         /// Encrypts or decrypts `data` in place; the tag is that of the ciphertext.
         #[target_feature(enable = $features)]
         pub(super) fn run<const SEAL: bool>(
@@ -62,11 +74,22 @@ macro_rules! kernel {
 
         #[inline]
         #[target_feature(enable = $features)]
-        fn multiply(sum: Sum, x: V, power: V, halves: V) -> Sum {
+        fn first_product(x: V, power: V, halves: V) -> Sum {
             Sum {
-                low: xor(sum.low, multiply_low(x, power)),
-                middle: xor(sum.middle, multiply_low(fold(x), halves)),
-                high: xor(sum.high, multiply_high(x, power)),
+                low: multiply_low(x, power),
+                middle: multiply_low(fold(x), halves),
+                high: multiply_high(x, power),
+            }
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn multiply(sum: Sum, x: V, power: V, halves: V) -> Sum {
+            let product = first_product(x, power, halves);
+            Sum {
+                low: xor(sum.low, product.low),
+                middle: xor(sum.middle, product.middle),
+                high: xor(sum.high, product.high),
             }
         }
 
@@ -80,6 +103,35 @@ macro_rules! kernel {
             let low = xor(swap_halves(low), multiply_low(low, polynomial()));
             let low = xor(swap_halves(low), multiply_low(low, polynomial()));
             add_lanes(xor(high, low))
+        }
+
+        /// Keeps the compiler from moving work over this point, which undoes interleaving.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn pin(state: &mut [V; 8], sum: &mut Sum) {
+            let [a, b, c, d, e, f, g, h] = state;
+            // SAFETY: no instruction at all.
+            unsafe {
+                asm!(
+                    "# {} {} {} {} {} {} {} {} {} {} {}",
+                    inout($registers) *a, inout($registers) *b, inout($registers) *c, inout($registers) *d,
+                    inout($registers) *e, inout($registers) *f, inout($registers) *g, inout($registers) *h,
+                    inout($registers) sum.low, inout($registers) sum.middle, inout($registers) sum.high,
+                    options(nomem, nostack, preserves_flags),
+                );
+            }
+        }
+
+        /// The same for a few vectors.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn pin_few<const N: usize>(state: &mut [V; N]) {
+            for state in state {
+                // SAFETY: no instruction at all.
+                unsafe {
+                    asm!("# {}", inout($registers) *state, options(nomem, nostack, preserves_flags));
+                }
+            }
         }
 
         #[inline]
@@ -134,32 +186,32 @@ macro_rules! kernel {
         ) -> [u8; 16] {
             let keys = key.aes.keys();
 
-            /// Rounds of AES over `$n` vectors, all but the last; behind each of the first eight comes
+            /// Rounds of AES over some vectors, all but the last; behind each of the first eight comes
             /// `$between`, with `$i` from 0 up, behind the ninth `$finally`.
             macro_rules! middle_rounds {
-                ($state:ident, $n:literal, |$i:ident| $between:block, $finally:block) => {
-                    middle_rounds!(@ $state, $n, 0, $i, $between);
-                    middle_rounds!(@ $state, $n, 1, $i, $between);
-                    middle_rounds!(@ $state, $n, 2, $i, $between);
-                    middle_rounds!(@ $state, $n, 3, $i, $between);
-                    middle_rounds!(@ $state, $n, 4, $i, $between);
-                    middle_rounds!(@ $state, $n, 5, $i, $between);
-                    middle_rounds!(@ $state, $n, 6, $i, $between);
-                    middle_rounds!(@ $state, $n, 7, $i, $between);
-                    middle_rounds!(@ $state, $n, 8, $i, $finally);
+                ($keys:ident, $state:ident, |$i:ident| $between:block, $finally:block) => {
+                    middle_rounds!(@ $keys, $state, 0, $i, $between);
+                    middle_rounds!(@ $keys, $state, 1, $i, $between);
+                    middle_rounds!(@ $keys, $state, 2, $i, $between);
+                    middle_rounds!(@ $keys, $state, 3, $i, $between);
+                    middle_rounds!(@ $keys, $state, 4, $i, $between);
+                    middle_rounds!(@ $keys, $state, 5, $i, $between);
+                    middle_rounds!(@ $keys, $state, 6, $i, $between);
+                    middle_rounds!(@ $keys, $state, 7, $i, $between);
+                    middle_rounds!(@ $keys, $state, 8, $i, $finally);
                     if ROUNDS > 10 {
-                        middle_rounds!(@ $state, $n, 9, $i, {});
-                        middle_rounds!(@ $state, $n, 10, $i, {});
+                        middle_rounds!(@ $keys, $state, 9, $i, {});
+                        middle_rounds!(@ $keys, $state, 10, $i, {});
                     }
                     if ROUNDS > 12 {
-                        middle_rounds!(@ $state, $n, 11, $i, {});
-                        middle_rounds!(@ $state, $n, 12, $i, {});
+                        middle_rounds!(@ $keys, $state, 11, $i, {});
+                        middle_rounds!(@ $keys, $state, 12, $i, {});
                     }
                 };
-                (@ $state:ident, $n:literal, $r:literal, $i:ident, $between:block) => {{
+                (@ $keys:ident, $state:ident, $r:literal, $i:ident, $between:block) => {{
                     #[allow(dead_code)]
                     const $i: usize = $r;
-                    let round_key = splat(load_block(&keys[$r + 1]));
+                    let round_key = splat(load_block(&$keys[$r + 1]));
                     for state in &mut $state {
                         *state = encrypt(*state, round_key);
                     }
@@ -178,10 +230,29 @@ macro_rules! kernel {
                     state
                 }};
             }
+            /// The counters of a group, ready for the first round; `$counter` is without what [`COUNTER_ENDS`] adds.
+            macro_rules! group_states {
+                ($keys:ident, $counter:ident) => {{
+                    let first_key = splat(load_block(&$keys[0]));
+                    let this = xor(reverse($counter), first_key);
+                    $counter = count($counter, 8 * W as i32);
+                    let next = xor(reverse($counter), first_key);
+                    let mut state = [zero(); 8];
+                    for (j, (state, ends)) in state.iter_mut().zip(&COUNTER_ENDS).enumerate() {
+                        let base = match j * W + 2 {
+                            at if at + W <= 8 * W => this,
+                            at if at >= 8 * W => next,
+                            _ => half_and_half(this, next),
+                        };
+                        *state = xor(base, load(ends));
+                    }
+                    state
+                }};
+            }
             /// The last round, into the data; then `$then`, with the vector's number and its ciphertext.
             macro_rules! last_round {
-                ($state:ident, $data:expr, |$j:ident, $x:ident| $then:block) => {
-                    let last_key = splat(load_block(&keys[ROUNDS]));
+                ($keys:ident, $state:ident, $data:expr, |$j:ident, $x:ident| $then:block) => {
+                    let last_key = splat(load_block(&$keys[ROUNDS]));
                     for ($j, (state, bytes)) in $state.into_iter().zip($data.iter_mut()).enumerate() {
                         let before = load(bytes);
                         let after = encrypt_last(state, xor(before, last_key));
@@ -192,10 +263,7 @@ macro_rules! kernel {
                 };
             }
 
-            let mut block = [0; 16];
-            block[..12].copy_from_slice(nonce);
-            block[15] = 1;
-            let mask_block = load_block(&block);
+            let mask_block = first_counter(nonce);
             // Byte-reversed, the counter is the lowest word.
             let first = reverse_block(mask_block);
 
@@ -243,33 +311,40 @@ macro_rules! kernel {
 
             if !groups.is_empty() {
                 let (powers, sums) = group_powers(key);
-                let at = 8 * W + waits;
-                let mut sum = multiply(nothing(), wide(hash), wide(power(key, at)), wide(halves(key, at)));
-                (hash, waits) = (_mm_setzero_si128(), 0);
+                if waits == 1 {
+                    let product = first_product(wide(hash), wide(power(key, 1)), wide(halves(key, 1)));
+                    (hash, waits) = (reduce(product), 0);
+                }
+                let mut sum = nothing();
+                let mut group_counter = splat(_mm_sub_epi32(first, _mm_set_epi32(0, 0, 0, 1)));
                 if SEAL {
-                    let mut state = counters!(counter, 8);
-                    middle_rounds!(state, 8, |I| {}, {});
-                    last_round!(state, groups[0].as_chunks_mut::<B>().0, |_j, _x| {});
+                    let mut state = group_states!(keys, group_counter);
+                    middle_rounds!(keys, state, |I| {}, {});
+                    last_round!(keys, state, groups[0].as_chunks_mut::<B>().0, |_j, _x| {});
                 }
                 for i in usize::from(SEAL)..groups.len() {
+                    let (keys, powers, sums) = (fresh(keys), fresh(powers), fresh(sums));
                     let (done, now) = groups.split_at_mut(i);
                     let now = now[0].as_chunks_mut::<B>().0;
                     let hashed = if SEAL { done[i - 1].as_chunks::<B>().0 } else { &*now };
-                    let mut state = counters!(counter, 8);
-                    middle_rounds!(state, 8, |I| {
-                        let mut x = reverse(load(&hashed[I]));
-                        if I == 0 {
-                            x = xor(x, wide(hash));
-                        }
-                        sum = multiply(sum, x, load(&powers[I]), load(&sums[I]));
+                    let mut state = group_states!(keys, group_counter);
+                    middle_rounds!(keys, state, |I| {
+                        let x = reverse(load(&hashed[I]));
+                        let (power, halves) = (load(&powers[I]), load(&sums[I]));
+                        sum = if I == 0 {
+                            first_product(xor(x, wide(hash)), power, halves)
+                        } else {
+                            multiply(sum, x, power, halves)
+                        };
+                        pin(&mut state, &mut sum);
                     }, {
                         hash = reduce(sum);
-                        sum = nothing();
                     });
-                    last_round!(state, now, |_j, _x| {});
+                    last_round!(keys, state, now, |_j, _x| {});
                 }
                 if SEAL {
                     let hashed = groups[groups.len() - 1].as_chunks::<B>().0;
+                    sum = nothing();
                     for (j, bytes) in hashed.iter().enumerate() {
                         let mut x = reverse(load(bytes));
                         if j == 0 {
@@ -279,29 +354,23 @@ macro_rules! kernel {
                     }
                     hash = reduce(sum);
                 }
+                counter = count(counter, (8 * W * groups.len()) as i32);
             }
 
-            // The last sum: what is hashed so far, with the odd block; the full blocks that are left; the tail and the lengths.
+            // The last sum: what is hashed so far, with the odd blocks; the full blocks that are left; the tail and the lengths.
             let left = rest.len() / 16;
             let behind = usize::from(tail > 0) + 1;
             let at = left + behind + waits;
-            let (mut rest, mut sum, even) = match rest.split_first_chunk_mut::<16>() {
-                Some((bytes, rest)) if W == 2 && left % 2 == 1 => {
-                    let before = load_block(bytes);
-                    let after = _mm_xor_si128(before, one_block::<ROUNDS>(keys, low_lane(reverse(counter))));
-                    counter = count(counter, 1);
-                    store_block(bytes, after);
-                    let x = join(hash, reverse_block(if SEAL { after } else { before }));
-                    let next = left + behind;
-                    let powers = join(power(key, at), power(key, next));
-                    let sums = join(halves(key, at), halves(key, next));
-                    (rest.as_chunks_mut::<B>().0, multiply(nothing(), x, powers, sums), left - 1)
-                }
-                _ => {
-                    let sum = multiply(nothing(), wide(hash), wide(power(key, at)), wide(halves(key, at)));
-                    (data[16 * (full - left)..16 * full].as_chunks_mut::<B>().0, sum, left)
-                }
+            let odd = odd_blocks(left);
+            let even = left - odd;
+            let (first_bytes, rest) = rest.split_at_mut(16 * odd);
+            let mut sum = if first_bytes.is_empty() {
+                first_product(wide(hash), wide(power(key, at)), wide(halves(key, at)))
+            } else {
+                odd_sum::<SEAL, ROUNDS>(key, first_bytes, counter, hash, [at, left + behind])
             };
+            counter = count(counter, odd as i32);
+            let mut rest = rest.as_chunks_mut::<B>().0;
             let (mut powers, mut sums) = powers_from(key, even + behind);
             macro_rules! some {
                 ($n:literal) => {
@@ -311,8 +380,8 @@ macro_rules! kernel {
                         && let Some((now_sums, more_sums)) = sums.split_first_chunk::<$n>()
                     {
                         let mut state = counters!(counter, $n);
-                        middle_rounds!(state, $n, |I| {}, {});
-                        last_round!(state, now, |j, x| {
+                        middle_rounds!(keys, state, |I| { pin_few(&mut state) }, {});
+                        last_round!(keys, state, now, |j, x| {
                             sum = multiply(sum, reverse(x), load(&now_powers[j]), load(&now_sums[j]));
                         });
                         (rest, powers, sums) = (more, more_powers, more_sums);

@@ -1,5 +1,6 @@
 //! The kernel of [`Level::Sse`](super::Level::Sse): vectors of one block, AES-NI and PCLMULQDQ; and the powers of H.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::block::*;
@@ -38,8 +39,6 @@ on_vectors! {
     fn splat(block: __m128i) -> V { block }
     /// A block in the lowest lane, zeros in the others.
     fn wide(block: __m128i) -> V { block }
-    fn low_lane(v: V) -> __m128i { v }
-    fn join(low: __m128i, _high: __m128i) -> V { low }
     fn add_lanes(v: V) -> __m128i { v }
     /// Counters (byte-reversed) that follow each other, from the one given.
     fn lanes(first: __m128i) -> V { first }
@@ -57,6 +56,8 @@ on_vectors! {
     fn right_half(v: V) -> V { _mm_srli_si128::<8>(v) }
     /// The high half of the polynomial, which is all that a reduction multiplies by.
     fn polynomial() -> V { _mm_set1_epi64x(0xc200_0000_0000_0000_u64 as i64) }
+    /// Vectors of one block are of one kind.
+    fn half_and_half(_this: V, next: V) -> V { next }
     /// The tail and the lengths come last.
     fn end(key: &GcmKey, sum: Sum, tail: __m128i, lengths: __m128i) -> Sum {
         let sum = multiply(sum, tail, power(key, 2), halves(key, 2));
@@ -77,7 +78,25 @@ fn two_blocks<const ROUNDS: usize>(keys: &[[u8; 16]; 15], a: V, b: V) -> (V, V) 
     (one_block::<ROUNDS>(keys, a), one_block::<ROUNDS>(keys, b))
 }
 
-kernel!("aes,pclmulqdq,ssse3,sse4.1");
+/// Blocks that make no whole vector: none.
+const fn odd_blocks(_left: usize) -> usize {
+    0
+}
+
+/// Not used where there are no odd blocks.
+#[inline]
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+fn odd_sum<const SEAL: bool, const ROUNDS: usize>(
+    key: &GcmKey,
+    _bytes: &mut [u8],
+    _counters: V,
+    hash: __m128i,
+    [at, _]: [usize; 2],
+) -> Sum {
+    first_product(hash, power(key, at), halves(key, at))
+}
+
+kernel!("aes,pclmulqdq,ssse3,sse4.1", xmm_reg);
 
 /// Computes the powers of H, the encryption of zeros.
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]

