@@ -5,6 +5,8 @@
 //! compare them is the caller's business.
 
 #[cfg(target_arch = "x86_64")]
+mod sha1_avx512;
+#[cfg(target_arch = "x86_64")]
 mod sha1_sse;
 #[cfg(target_arch = "x86_64")]
 mod sha256_sse;
@@ -43,17 +45,21 @@ pub(in crate::drivers::multibuffer) fn run(level: Level, hash: Hash, lanes: &mut
     debug_assert!(lanes.iter().all(|lane| lane.key.hash() == hash));
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Sse {
-        // SAFETY: the level was checked when the driver was made: the processor has SSSE3, SSE4.1 and the SHA extensions.
+        // SAFETY: the level was checked when the driver was made: the processor has SSSE3, SSE4.1 and the SHA extensions, and with level
+        // `avx512` also AVX-512 F and BW.
         return unsafe {
             match hash {
-                Hash::Sha1 => streams::run(sha1_sse::Engine::new(), lanes),
-                Hash::Sha256 => streams::run(sha256_sse::Engine::new(), lanes),
+                Hash::Sha1 if level >= Level::Avx512 && lanes.len() >= sha1_avx512::WORTH => {
+                    streams::run::<{ sha1_avx512::STREAMS }>(sha1_avx512::Engine::new(), lanes);
+                }
+                Hash::Sha1 => streams::run::<{ sha1_sse::STREAMS }>(sha1_sse::Engine::new(), lanes),
+                Hash::Sha256 => streams::run::<{ sha256_sse::STREAMS }>(sha256_sse::Engine::new(), lanes),
             }
         };
     }
     let _ = level;
     match hash {
-        Hash::Sha1 => streams::run(portable::Sha1, lanes),
-        Hash::Sha256 => streams::run(portable::Sha256, lanes),
+        Hash::Sha1 => streams::run::<1>(portable::Sha1, lanes),
+        Hash::Sha256 => streams::run::<1>(portable::Sha256, lanes),
     }
 }

@@ -9,7 +9,6 @@ pub(super) struct Sha1;
 pub(super) struct Sha256;
 
 impl Engine for Sha1 {
-    const STREAMS: usize = 1;
     const WORDS: usize = 5;
 
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize {
@@ -27,7 +26,6 @@ impl Engine for Sha1 {
 }
 
 impl Engine for Sha256 {
-    const STREAMS: usize = 1;
     const WORDS: usize = 8;
 
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize {

@@ -1,9 +1,12 @@
-//! SHA-1 with the SHA extensions: blocks of up to three messages interleaved, because one alone waits for its own rounds.
+//! SHA-1 with the SHA extensions: blocks of up to four messages interleaved, because one alone waits for its own rounds.
 
 use std::arch::x86_64::*;
 
 use super::streams::{self, BLOCK, Digest, State};
 use super::words::Words;
+
+/// Messages at once.
+pub(super) const STREAMS: usize = 4;
 
 /// Says that the processor has what this file uses.
 #[derive(Clone, Copy)]
@@ -18,7 +21,6 @@ impl Engine {
 }
 
 impl streams::Engine for Engine {
-    const STREAMS: usize = 4;
     const WORDS: usize = 5;
 
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize {

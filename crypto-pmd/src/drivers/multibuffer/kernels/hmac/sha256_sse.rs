@@ -5,6 +5,9 @@ use std::arch::x86_64::*;
 use super::streams::{self, BLOCK, Digest, State};
 use super::words::Words;
 
+/// Messages at once.
+pub(super) const STREAMS: usize = 4;
+
 /// Says that the processor has what this file uses.
 #[derive(Clone, Copy)]
 pub(super) struct Engine(());
@@ -18,7 +21,6 @@ impl Engine {
 }
 
 impl streams::Engine for Engine {
-    const STREAMS: usize = 4;
     const WORDS: usize = 8;
 
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize {

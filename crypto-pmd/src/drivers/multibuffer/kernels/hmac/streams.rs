@@ -13,9 +13,6 @@ pub(super) const BLOCK: usize = 64;
 /// Packets that are put in order at a time.
 const BATCH: usize = 64;
 
-/// Streams of the widest engine.
-const WIDEST: usize = 4;
-
 /// The words of a state, A first; SHA-1 has five, and zeros behind.
 #[repr(align(32))]
 #[derive(Clone, Copy)]
@@ -38,13 +35,11 @@ pub(super) fn initial(hash: Hash) -> State {
 
 /// Compresses blocks of several messages at once.
 pub(super) trait Engine: Copy {
-    /// Streams at once, four at most.
-    const STREAMS: usize;
     /// Words of a digest.
     const WORDS: usize;
 
     /// Compresses the first blocks of each message into its state, as many as the shortest has; gives their number. Message and state of a
-    /// stream have the same place; there are [`STREAMS`](Self::STREAMS) at most.
+    /// stream have the same place; there are as many as [`run`] was told, or fewer.
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize;
 
     /// The words of a state as bytes, with those of `pad` on them.
@@ -63,31 +58,31 @@ enum Phase<'a> {
 }
 
 /// The packets on their way; those in front are busy.
-struct Streams<'a> {
-    states: [State; WIDEST],
-    tails: [Tail; WIDEST],
-    phases: [Phase<'a>; WIDEST],
-    lanes: [usize; WIDEST],
+struct Streams<'a, const N: usize> {
+    states: [State; N],
+    tails: [Tail; N],
+    phases: [Phase<'a>; N],
+    lanes: [usize; N],
 }
 
-/// Makes the tag of every lane.
-pub(super) fn run<E: Engine>(engine: E, lanes: &mut [MacLane<'_>]) {
+/// Makes the tag of every lane, with `N` packets at once.
+pub(super) fn run<const N: usize>(engine: impl Engine, lanes: &mut [MacLane<'_>]) {
     for batch in lanes.chunks_mut(BATCH) {
-        run_batch(engine, batch);
+        run_batch::<N, _>(engine, batch);
     }
 }
 
-fn run_batch<E: Engine>(engine: E, lanes: &mut [MacLane<'_>]) {
+fn run_batch<const N: usize, E: Engine>(engine: E, lanes: &mut [MacLane<'_>]) {
     let mut places = [0; BATCH];
     let mut order = longest_first(lanes, &mut places).iter();
-    let mut streams = Streams {
-        states: [State([0; 8]); WIDEST],
-        tails: [Tail::EMPTY; WIDEST],
-        phases: [Phase::Outer; WIDEST],
-        lanes: [0; WIDEST],
+    let mut streams = Streams::<'_, N> {
+        states: [State([0; 8]); N],
+        tails: [Tail::EMPTY; N],
+        phases: [Phase::Outer; N],
+        lanes: [0; N],
     };
     let mut busy = 0;
-    for &lane in order.by_ref().take(E::STREAMS) {
+    for &lane in order.by_ref().take(N) {
         streams.begin(busy, usize::from(lane), lanes);
         busy += 1;
     }
@@ -108,7 +103,7 @@ fn run_batch<E: Engine>(engine: E, lanes: &mut [MacLane<'_>]) {
     }
 }
 
-impl<'a> Streams<'a> {
+impl<'a, const N: usize> Streams<'a, N> {
     fn begin(&mut self, stream: usize, lane: usize, lanes: &[MacLane<'a>]) {
         let MacLane { key, data, extra, .. } = &lanes[lane];
         let (data, extra): (&'a [u8], _) = (data, *extra);
@@ -120,7 +115,7 @@ impl<'a> Streams<'a> {
     }
 
     fn compress<E: Engine>(&mut self, engine: E, busy: usize) -> usize {
-        let mut messages: [&[[u8; BLOCK]]; WIDEST] = [&[]; WIDEST];
+        let mut messages: [&[[u8; BLOCK]]; N] = [&[]; N];
         for ((to, phase), tail) in messages.iter_mut().zip(&self.phases).zip(&self.tails).take(busy) {
             *to = match *phase {
                 Phase::Data(blocks, _) => blocks,
