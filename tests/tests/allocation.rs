@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
+use crypto_pmd::drivers::multibuffer::Level;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
@@ -173,6 +174,7 @@ impl Bench {
             config: &self.config,
             direction: self.options.direction,
             driver: self.options.driver,
+            level: Level::best(),
             link: Link::Ethernet,
             pool: self.pool.clone(),
             clock: Clock::new(),
