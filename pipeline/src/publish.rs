@@ -24,6 +24,7 @@ use std::sync::PoisonError;
 
 use crossbeam_utils::CachePadded;
 
+use crate::memory::{prefetch, prefetch_line};
 use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 
 /// Slots of the first chunk.
@@ -260,6 +261,23 @@ impl<T> Reader<T> {
         // SAFETY: null, or an entry that is not freed before this reader's record passes its epoch, for which the borrow of `self`
         // must have ended.
         unsafe { entry.as_ref() }
+    }
+
+    /// Asks the processor to bring the slot's line closer, before [`Reader::prefetch_entry`] and long before [`Reader::find`].
+    #[inline(always)]
+    pub fn prefetch_slot(&self, slot: usize) {
+        if let Some(place) = self.shared.live.place(slot) {
+            prefetch(place);
+        }
+    }
+
+    /// Asks the processor to bring the first line of the slot's entry closer; waits for the slot itself.
+    #[inline(always)]
+    pub fn prefetch_entry(&self, slot: usize) {
+        if let Some(place) = self.shared.live.place(slot) {
+            // Whatever it is by then, nothing is read from it.
+            prefetch_line(place.load(Ordering::Relaxed).cast_const().cast());
+        }
     }
 
     /// The core stops looking, until the next [`Reader::refresh`]: it finds nothing, and nothing waits for it.
