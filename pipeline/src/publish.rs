@@ -33,6 +33,9 @@ const FIRST: usize = if cfg!(model) { 1 } else { 64 };
 /// Chunks, each twice as long as the one before: more slots than memory has room for entries.
 const CHUNKS: usize = if cfg!(model) { 2 } else { 32 };
 
+/// Retired entries for which the queue always has room.
+const FEW: usize = 64;
+
 /// The epoch of a reader that looks at nothing.
 const OFFLINE: u64 = u64::MAX;
 
@@ -178,6 +181,10 @@ impl<T: Send + Sync> Table<T> {
         let free = writer.retired.iter().take_while(|retired| retired.epoch <= oldest).count();
         let free: Vec<_> = writer.retired.drain(..free).collect();
         let waiting = writer.retired.len();
+        // What many changes at once have made of the queue does not stay.
+        if writer.retired.capacity() / 8 > waiting + FEW {
+            writer.retired.shrink_to(2 * waiting + FEW);
+        }
         // An entry may do anything when it is dropped, so the lock goes first.
         drop(writer);
         drop(free);
