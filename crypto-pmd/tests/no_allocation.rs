@@ -276,3 +276,41 @@ fn sessions_that_come_and_go_leave_no_memory_behind() {
     let grown = BYTES.get() - before;
     assert!(grown < 8192, "{grown} bytes more after 5000 sessions");
 }
+
+#[test]
+fn a_hundred_thousand_sessions_give_all_memory_back_and_their_places_to_new_ones() {
+    const COUNT: usize = 100_000;
+    let mut bench = Bench::new();
+    let suite = Suite::gcm(16);
+    let open_all =
+        |bench: &Bench| -> Vec<_> { (0..COUNT).map(|_| bench.open(suite.params.clone())).collect() };
+    let close_all = |bench: &mut Bench, sessions: &[SessionId]| {
+        assert!(sessions.iter().all(|&session| bench.registry.close(session)));
+        bench.dispatcher.poll(&mut JobBurst::new());
+        assert_eq!((bench.registry.collect(), bench.registry.open_sessions()), (0, 0));
+    };
+    // What the tables have grown to stays.
+    let mut old = open_all(&bench);
+    close_all(&mut bench, &old);
+    let before = BYTES.get();
+    let mut new = open_all(&bench);
+    let each = (BYTES.get() - before) / COUNT as isize;
+    assert!(each < 1500, "{each} bytes a session");
+    let plain = suite.plain(&[6; 64], 1);
+    for (session, expected) in [(old[77], Status::UnknownSession), (new[77], Status::Done)] {
+        let job = suite.job(bench.packet(&plain), session, Operation::Encrypt, None);
+        assert_eq!(bench.run(job).status(), expected);
+    }
+    assert!(!old.iter().any(|&session| bench.registry.close(session)), "an old handle closes nothing");
+    assert_eq!(bench.registry.open_sessions(), COUNT);
+    close_all(&mut bench, &new);
+    old.sort_unstable_by_key(|session| session.index());
+    new.sort_unstable_by_key(|session| session.index());
+    let follows = |(old, new): (&SessionId, &SessionId)| {
+        (old.index(), old.generation() + 1) == (new.index(), new.generation())
+    };
+    assert!(old.iter().zip(&new).all(follows), "the same places, and every handle a new one");
+    drop(new);
+    let grown = BYTES.get() - before;
+    assert!(grown.abs() < 64 << 10, "{grown} bytes more");
+}

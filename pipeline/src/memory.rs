@@ -147,6 +147,13 @@ pub fn prefetch<T>(value: &T) {
     prefetch_line(std::ptr::from_ref(value).cast());
 }
 
+/// As [`prefetch`], for every line of `value`.
+#[inline(always)]
+pub fn prefetch_whole<T>(value: &T) {
+    let start = std::ptr::from_ref(value).cast::<u8>();
+    (0..size_of::<T>()).step_by(LINE).for_each(|at| prefetch_line(start.wrapping_add(at)));
+}
+
 /// As [`prefetch`], for every line of `bytes`.
 #[inline(always)]
 pub fn prefetch_bytes(bytes: &[u8]) {

@@ -24,6 +24,7 @@ use std::sync::PoisonError;
 
 use crossbeam_utils::CachePadded;
 
+use crate::memory::{prefetch, prefetch_line};
 use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 
 /// Slots of the first chunk.
@@ -31,6 +32,9 @@ const FIRST: usize = if cfg!(model) { 1 } else { 64 };
 
 /// Chunks, each twice as long as the one before: more slots than memory has room for entries.
 const CHUNKS: usize = if cfg!(model) { 2 } else { 32 };
+
+/// Retired entries for which the queue always has room.
+const FEW: usize = 64;
 
 /// The epoch of a reader that looks at nothing.
 const OFFLINE: u64 = u64::MAX;
@@ -177,6 +181,10 @@ impl<T: Send + Sync> Table<T> {
         let free = writer.retired.iter().take_while(|retired| retired.epoch <= oldest).count();
         let free: Vec<_> = writer.retired.drain(..free).collect();
         let waiting = writer.retired.len();
+        // What many changes at once have made of the queue does not stay.
+        if writer.retired.capacity() / 8 > waiting + FEW {
+            writer.retired.shrink_to(2 * waiting + FEW);
+        }
         // An entry may do anything when it is dropped, so the lock goes first.
         drop(writer);
         drop(free);
@@ -260,6 +268,23 @@ impl<T> Reader<T> {
         // SAFETY: null, or an entry that is not freed before this reader's record passes its epoch, for which the borrow of `self`
         // must have ended.
         unsafe { entry.as_ref() }
+    }
+
+    /// Asks the processor to bring the slot's line closer, before [`Reader::prefetch_entry`] and long before [`Reader::find`].
+    #[inline(always)]
+    pub fn prefetch_slot(&self, slot: usize) {
+        if let Some(place) = self.shared.live.place(slot) {
+            prefetch(place);
+        }
+    }
+
+    /// Asks the processor to bring the first line of the slot's entry closer; waits for the slot itself.
+    #[inline(always)]
+    pub fn prefetch_entry(&self, slot: usize) {
+        if let Some(place) = self.shared.live.place(slot) {
+            // Whatever it is by then, nothing is read from it.
+            prefetch_line(place.load(Ordering::Relaxed).cast_const().cast());
+        }
     }
 
     /// The core stops looking, until the next [`Reader::refresh`]: it finds nothing, and nothing waits for it.

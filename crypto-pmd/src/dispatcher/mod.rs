@@ -313,6 +313,7 @@ impl Dispatcher {
             return 0;
         }
         self.balancer.next_burst();
+        self.fetch_routes(jobs);
         let mut targets = [Target::Stay; MAX_BURST];
         for (target, mut job) in targets.iter_mut().zip(jobs.drain()) {
             *target = self.target(&mut job);
@@ -333,6 +334,17 @@ impl Dispatcher {
         self.drive_again();
         self.only = self.only.filter(|_| self.refused.is_empty() && self.again.is_empty());
         offered - jobs.len()
+    }
+
+    /// Asks for the routes of a burst's sessions at once: with many sessions each is far away, and they would be waited for one by one.
+    #[inline]
+    fn fetch_routes(&self, jobs: &JobBurst) {
+        let Some(first) = jobs.as_slice().first().map(Job::session) else { return };
+        if jobs.iter().all(|job| job.session() == first) {
+            return;
+        }
+        jobs.iter().for_each(|job| self.routes.prefetch_slot(job.session().index()));
+        jobs.iter().for_each(|job| self.routes.prefetch_entry(job.session().index()));
     }
 
     /// Whether a driver that goes has given jobs back for which the last poll had no room, and which others may have to do.

@@ -49,6 +49,17 @@ impl<S> View<S> {
         self.0.offline();
     }
 
+    /// Asks for the entries of these sessions at once, unless they are all the same.
+    #[inline]
+    pub(crate) fn fetch(&self, sessions: impl Iterator<Item = SessionId> + Clone) {
+        let mut others = sessions.clone();
+        let Some(first) = others.next() else { return };
+        if others.any(|other| other != first) {
+            sessions.clone().for_each(|id| self.0.prefetch_slot(id.index()));
+            sessions.for_each(|id| self.0.prefetch_entry(id.index()));
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn find(&self, id: SessionId) -> Option<&S> {
         let (generation, state) = self.0.find(id.index())?;

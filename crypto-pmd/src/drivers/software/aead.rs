@@ -5,6 +5,7 @@ use aes_gcm::aead::consts::{U8, U12, U16};
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm};
 use chacha20poly1305::ChaCha20Poly1305;
+use pipeline::memory::prefetch_whole;
 
 use crate::algorithm::AeadAlgorithm;
 use crate::job::{Operation, Status};
@@ -52,6 +53,17 @@ impl<P: Place> Aead<P> {
             (24, 8) => put::<P, _>(key).map(Self::Gcm192Tag8),
             (32, 8) => put::<P, _>(key).map(Self::Gcm256Tag8),
             _ => None,
+        }
+    }
+
+    /// Asks for the key of the AEADs that traffic has most.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        match self {
+            Self::Gcm128(gcm) => prefetch_whole(&**gcm),
+            Self::Gcm256(gcm) => prefetch_whole(&**gcm),
+            Self::ChaCha20Poly1305(aead) => prefetch_whole(&**aead),
+            _ => {}
         }
     }
 

@@ -51,6 +51,14 @@ impl Chain {
         }
     }
 
+    /// Asks for what the first transform needs that lies elsewhere, where that is known to be worth it.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        if let Self::Aead(unit) = self {
+            unit.aead.prefetch();
+        }
+    }
+
     fn of_one(unit: Unit) -> Self {
         match unit {
             Unit::Cipher(cipher) => Self::Separate { cipher: Some(cipher), integrity: None },

@@ -64,6 +64,19 @@ impl Bench {
     }
 }
 
+impl Queue {
+    /// Asks for the keys of the job after the next, unless they are those of the job before it.
+    #[inline(always)]
+    fn fetch_keys(&self, jobs: &[Job]) {
+        if let [_, next, second, ..] = jobs
+            && second.session() != next.session()
+            && let Some(chain) = self.sessions.find(second.session())
+        {
+            chain.prefetch();
+        }
+    }
+}
+
 impl fmt::Debug for Bench {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What lies on it may be secret.
@@ -75,7 +88,9 @@ impl QueuePair for Queue {
     fn submit(&mut self, jobs: &mut JobBurst) -> usize {
         self.sessions.refresh();
         let room = self.depth - self.done.len();
+        self.sessions.fetch(jobs.iter().map(Job::session));
         for index in 0..room.min(jobs.len()) {
+            self.fetch_keys(jobs.as_slice().get(index..).unwrap_or_default());
             if self.far {
                 fetch_ahead(jobs.as_slice().get(index + 1..).unwrap_or_default());
             }
