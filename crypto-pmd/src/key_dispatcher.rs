@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::device::{Driver, DriverId};
+use crate::key_mail::{KeyMail, KeyNews};
 use crate::key_op::{KeyError, KeyQueue, KeyQueueConfig, KeyRequest, KeySupport, Unblock};
 use crate::registry::{Placement, Registry};
 
@@ -34,11 +35,17 @@ impl KeyCompletion {
     }
 }
 
+/// Drivers for which there is room without taking memory.
+const DRIVERS: usize = 64;
+
 /// Key queues of one core.
 #[derive(Debug)]
 pub struct KeyDispatcher {
-    /// Hardware before software, otherwise as attached.
-    lanes: Vec<Lane>,
+    /// Hardware before software, otherwise as attached. Those of drivers that go stay until these have given everything back.
+    lanes: Vec<Box<Lane>>,
+    /// What waited for drivers that go, and has no other yet; older than what waits anywhere else.
+    again: VecDeque<Waiting>,
+    mail: Arc<KeyMail>,
     /// Requests that no driver gets; they complete with their error.
     refused: VecDeque<KeyRequest>,
     waiting: usize,
@@ -47,21 +54,24 @@ pub struct KeyDispatcher {
 }
 
 impl Registry {
-    /// A dispatcher of key operations for one core, with a queue on each attached driver that has one. Drivers that are attached
-    /// later are not known to it.
+    /// A dispatcher of key operations for one core, with a queue on each attached driver that has one, and on those that come later. When a
+    /// driver is detached, what waited for it goes to another, and what it has comes back in its own time.
     #[must_use]
     pub fn key_dispatcher(&self, config: &KeyQueueConfig) -> KeyDispatcher {
-        KeyDispatcher::new(self.drivers(), config)
+        let (drivers, mail) = self.join_key_operations(config);
+        KeyDispatcher::new(drivers, config, mail)
     }
 }
 
 impl KeyDispatcher {
-    fn new(drivers: Vec<(DriverId, Arc<dyn Driver>)>, config: &KeyQueueConfig) -> Self {
-        let mut lanes: Vec<Lane> =
-            drivers.iter().filter_map(|(id, driver)| Lane::new(*id, &**driver, config)).collect();
-        lanes.sort_by_key(|lane| !lane.hardware);
+    fn new(drivers: Vec<(DriverId, Arc<dyn Driver>)>, config: &KeyQueueConfig, mail: Arc<KeyMail>) -> Self {
+        let made = drivers.iter().filter_map(|(id, driver)| Lane::new(*id, &**driver, config));
+        let mut lanes = Vec::with_capacity(DRIVERS);
+        lanes.extend(made.map(Box::new));
+        lanes.sort_by_key(|lane: &Box<Lane>| !lane.hardware);
         let refused = VecDeque::with_capacity(config.waiting.max(1));
-        Self { lanes, refused, waiting: config.waiting, in_flight: 0, next_poll: 0 }
+        let again = VecDeque::with_capacity(2 * (config.waiting + 1));
+        Self { lanes, again, mail, refused, waiting: config.waiting, in_flight: 0, next_poll: 0 }
     }
 
     /// Takes a request for the first driver that the placement allows and that does the operation with operands of that length. What is wrong
@@ -70,10 +80,15 @@ impl KeyDispatcher {
     /// # Errors
     /// The driver is blocked and as many requests wait as may: this one comes back as it was, to be submitted again after a poll.
     pub fn submit(&mut self, mut request: KeyRequest, placement: Placement) -> Result<(), KeyRequest> {
+        self.read_news();
+        self.drive_again();
+        if !self.again.is_empty() {
+            return Err(request);
+        }
         request.reopen();
         match self.choose(&request, placement) {
             Ok(place) => match self.lanes.get_mut(place) {
-                Some(lane) => lane.offer(request)?,
+                Some(lane) => lane.offer((request, placement)).map_err(|(request, _)| request)?,
                 None => return Err(request),
             },
             Err(_) if self.refused.len() >= self.waiting.max(1) => return Err(request),
@@ -88,7 +103,9 @@ impl KeyDispatcher {
 
     /// A request that is done, if any; also hands on what waited for a driver that has room again.
     pub fn poll(&mut self) -> Option<KeyCompletion> {
-        self.lanes.iter_mut().for_each(Lane::pump);
+        self.read_news();
+        self.drive_again();
+        self.lanes.iter_mut().for_each(|lane| lane.pump());
         let done = match self.refused.pop_front() {
             Some(request) => KeyCompletion { request, driver: None },
             None => self.poll_lanes()?,
@@ -106,7 +123,7 @@ impl KeyDispatcher {
     /// Requests that wait here for blocked drivers.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.waiting.len()).sum()
+        self.again.len() + self.lanes.iter().map(|lane| lane.waiting.len()).sum::<usize>()
     }
 
     /// Whether a driver has said that it is out of room for key operations, and not yet that it has room again.
@@ -115,11 +132,67 @@ impl KeyDispatcher {
         self.lanes.iter().any(|lane| lane.id == driver && lane.is_blocked())
     }
 
+    fn read_news(&mut self) {
+        if !self.mail.news.is_empty() {
+            self.make_changes();
+        }
+    }
+
+    #[cold]
+    fn make_changes(&mut self) {
+        while let Some(news) = self.mail.news.pop() {
+            match news {
+                KeyNews::Came(lane) => {
+                    let place = self.lanes.partition_point(|other| other.hardware || !lane.hardware);
+                    self.lanes.insert(place, lane);
+                }
+                KeyNews::Goes(id) => {
+                    let Self { lanes, again, .. } = self;
+                    if let Some(lane) = lanes.iter_mut().find(|lane| lane.id == id && !lane.leaving) {
+                        lane.leaving = true;
+                        again.extend(lane.waiting.drain(..));
+                    }
+                }
+            }
+        }
+        self.let_go();
+    }
+
+    /// Gives lanes back whose driver goes and has nothing any more.
+    fn let_go(&mut self) {
+        let is_over = |lane: &Box<Lane>| lane.leaving && lane.out == 0;
+        while let Some(place) = self.lanes.iter().position(is_over) {
+            let lane = self.lanes.remove(place);
+            if let Err(lane) = self.mail.gone.push(lane) {
+                return self.lanes.push(lane);
+            }
+        }
+    }
+
+    /// Finds other drivers for what waited for those that go, the oldest first.
+    fn drive_again(&mut self) {
+        while let Some((mut request, placement)) = self.again.pop_front() {
+            match self.choose(&request, placement) {
+                Ok(place) => {
+                    let Some(lane) = self.lanes.get_mut(place) else { return };
+                    if let Err(waiting) = lane.offer((request, placement)) {
+                        return self.again.push_front(waiting);
+                    }
+                }
+                Err(error) => {
+                    request.finish(Err(error));
+                    self.refused.push_back(request);
+                }
+            }
+        }
+    }
+
     fn choose(&self, request: &KeyRequest, placement: Placement) -> Result<usize, KeyError> {
         request.check()?;
         let (operation, bits) = (request.operation(), request.longest());
         let mut longest = None;
-        for (place, lane) in self.lanes.iter().enumerate().filter(|(_, lane)| lane.is_allowed(placement)) {
+        let lanes = self.lanes.iter().enumerate();
+        for (place, lane) in lanes.filter(|(_, lane)| !lane.leaving && lane.is_allowed(placement)) {
             let Some(support) = lane.supports.iter().find(|one| one.operation == operation) else { continue };
             if bits <= support.max_bits {
                 return Ok(place);
@@ -134,8 +207,12 @@ impl KeyDispatcher {
         let count = self.lanes.len();
         for turn in 0..count {
             let place = (self.next_poll + turn) % count;
-            if let Some(done) = self.lanes.get_mut(place).and_then(Lane::poll) {
+            let Some(lane) = self.lanes.get_mut(place) else { continue };
+            if let Some(done) = lane.poll() {
                 self.next_poll = place + 1;
+                if lane.leaving && lane.out == 0 {
+                    self.let_go();
+                }
                 return Some(done);
             }
         }
@@ -143,9 +220,12 @@ impl KeyDispatcher {
     }
 }
 
+/// A request that waits, and where it may go.
+type Waiting = (KeyRequest, Placement);
+
 /// One driver as this core sees it.
 #[derive(Debug)]
-struct Lane {
+pub(crate) struct Lane {
     id: DriverId,
     name: Arc<str>,
     hardware: bool,
@@ -154,12 +234,15 @@ struct Lane {
     unblock: Unblock,
     /// The driver's count before the submit that it refused.
     blocked_at: Option<u64>,
-    waiting: VecDeque<KeyRequest>,
+    waiting: VecDeque<Waiting>,
     most_waiting: usize,
+    /// Requests that the driver has.
+    out: usize,
+    leaving: bool,
 }
 
 impl Lane {
-    fn new(id: DriverId, driver: &dyn Driver, config: &KeyQueueConfig) -> Option<Self> {
+    pub(crate) fn new(id: DriverId, driver: &dyn Driver, config: &KeyQueueConfig) -> Option<Self> {
         let unblock = Unblock::new();
         Some(Self {
             id,
@@ -172,6 +255,8 @@ impl Lane {
             // One more, for a request that is refused while it is first in line.
             waiting: VecDeque::with_capacity(config.waiting + 1),
             most_waiting: config.waiting,
+            out: 0,
+            leaving: false,
         })
     }
 
@@ -183,23 +268,23 @@ impl Lane {
         self.blocked_at == Some(self.unblock.count())
     }
 
-    fn offer(&mut self, request: KeyRequest) -> Result<(), KeyRequest> {
+    fn offer(&mut self, (request, placement): Waiting) -> Result<(), Waiting> {
         self.pump();
         let refused = if self.waiting.is_empty() { self.hand_on(request) } else { Err(request) };
         match refused {
             Err(request) if self.waiting.len() < self.most_waiting => {
-                self.waiting.push_back(request);
+                self.waiting.push_back((request, placement));
                 Ok(())
             }
-            other => other,
+            other => other.map_err(|request| (request, placement)),
         }
     }
 
     /// Hands on what waits, until the driver is blocked again.
     fn pump(&mut self) {
-        while let Some(request) = self.waiting.pop_front() {
+        while let Some((request, placement)) = self.waiting.pop_front() {
             if let Err(request) = self.hand_on(request) {
-                return self.waiting.push_front(request);
+                return self.waiting.push_front((request, placement));
             }
         }
     }
@@ -212,11 +297,13 @@ impl Lane {
         }
         let handed = self.queue.submit(request);
         self.blocked_at = handed.is_err().then_some(count);
+        self.out += usize::from(handed.is_ok());
         handed
     }
 
     fn poll(&mut self) -> Option<KeyCompletion> {
         let mut request = self.queue.poll()?;
+        self.out = self.out.saturating_sub(1);
         if request.result().is_none() {
             request.finish(Err(KeyError::Failed));
         }
@@ -234,6 +321,7 @@ mod models {
     use crate::capability::Capabilities;
     use crate::device::{OpenError, QueuePair, QueuePairConfig};
     use crate::drivers::Null;
+    use crate::key_mail::KeyMails;
     use crate::key_op::{KeyOperation, KeyRequestPool};
     use crate::{SessionId, SessionParams};
 
@@ -289,7 +377,8 @@ mod models {
             let room = loom::sync::Arc::new(AtomicBool::new(false));
             let driver = Arc::new(Full { capabilities, room: room.clone(), unblock: Default::default() });
             let drivers = vec![(DriverId(0), Arc::clone(&driver) as Arc<dyn Driver>)];
-            let mut dispatcher = KeyDispatcher::new(drivers, &KeyQueueConfig::default());
+            let config = KeyQueueConfig::default();
+            let mut dispatcher = KeyDispatcher::new(drivers, &config, KeyMails::default().add(&config));
             let mut request = KeyRequestPool::new(1, 8).alloc(KeyOperation::DsaVerify).unwrap();
             (0..7).for_each(|_| request.add_input(&[1]).unwrap());
             let unblock = driver.unblock.lock().unwrap().take().unwrap();

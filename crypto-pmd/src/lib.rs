@@ -47,6 +47,7 @@ pub mod extension;
 pub mod job;
 pub mod key;
 pub mod key_dispatcher;
+mod key_mail;
 pub mod key_op;
 pub mod measure;
 pub mod registry;

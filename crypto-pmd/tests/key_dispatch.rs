@@ -271,6 +271,48 @@ fn a_full_card_is_offered_nothing_until_it_says_that_it_has_room() {
 }
 
 #[test]
+fn a_driver_that_goes_leaves_what_waited_to_others_and_gives_back_what_it_has() {
+    let mut rig = Rig::new(1, 3);
+    let [_, card] = rig.ids;
+    assert!(rig.submit(Placement::Any), "in the card");
+    assert!(rig.submit(Placement::Any) && rig.submit(Placement::Any), "these wait for it");
+    let alone = request(&rig.pool, ModExp, &[&[2], &[3], &[5]], 16).with_cookie(99);
+    rig.dispatcher.submit(alone, Placement::Driver(card)).unwrap();
+    rig.registry.detach(card).unwrap();
+    let mut done = std::collections::BTreeMap::new();
+    while done.len() < 3 {
+        let Some(back) = rig.dispatcher.poll() else { continue };
+        let cookie = back.request.cookie();
+        done.insert(cookie, (back.request.result().unwrap(), back.driver_name().map(str::to_owned)));
+    }
+    let by_software = (Ok(()), Some("software0".to_owned()));
+    assert_eq!((&done[&2], &done[&3]), (&by_software, &by_software));
+    assert_eq!(done[&99], (Err(KeyError::NoDriver(ModExp)), None), "it was for the card alone");
+    assert!(rig.submit(Placement::Any), "the card is not chosen any more");
+    while rig.poll() != Some((4, Some("software0"))) {}
+    assert_eq!((rig.card.offers(), rig.dispatcher.in_flight()), (2, 1));
+    rig.card.work();
+    assert_eq!(rig.poll(), Some((1, Some("card0"))), "what it had comes back");
+    assert_eq!((rig.dispatcher.in_flight(), rig.dispatcher.waiting()), (0, 0));
+    // The registry lets go of it, and of the queue that the dispatcher had.
+    rig.registry.collect();
+    assert_eq!(Arc::strong_count(&rig.card.0), 1);
+}
+
+#[test]
+fn a_driver_that_comes_later_gets_requests_too() {
+    let registry = Registry::new();
+    registry.attach(Software::new()).unwrap();
+    let mut dispatcher = registry.key_dispatcher(&KeyQueueConfig::default());
+    let card = Card::new(4);
+    let id = registry.attach(card.clone()).unwrap();
+    let pool = KeyRequestPool::new(4, 2048);
+    dispatcher.submit(request(&pool, ModExp, &[&[2], &[3], &[5]], 16), Placement::Any).unwrap();
+    card.work();
+    assert_eq!(wait(&mut dispatcher).driver(), Some(id), "hardware goes first, also when it comes last");
+}
+
+#[test]
 fn what_waited_goes_first_and_in_order() {
     let mut rig = Rig::new(1, 8);
     (0..6).for_each(|_| assert!(rig.submit(Placement::Hardware)));

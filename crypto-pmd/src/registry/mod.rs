@@ -26,6 +26,8 @@ use crate::algorithm::Algorithm;
 use crate::balance::Policy;
 use crate::device::{Driver, DriverId, OpenError, QueuePairConfig};
 use crate::dispatcher::{Departure, Dispatcher, Route, Slot, Spread, Way};
+use crate::key_mail::{KeyMail, KeyMails};
+use crate::key_op::KeyQueueConfig;
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
@@ -51,6 +53,8 @@ struct Inner {
     ranking: Option<Arc<dyn Ranking>>,
     /// Some session has been moved: each is to be looked up from now on.
     unsettled: bool,
+    /// Dispatchers of key operations.
+    keys: KeyMails,
 }
 
 /// What became of the sessions of a driver that went, or of an algorithm that it withdrew.
@@ -97,7 +101,10 @@ impl Registry {
         if inner.drivers.all().any(|(_, other)| other.driver.name() == driver.name()) {
             return Err(AttachError::NameTaken(driver.name().to_owned()));
         }
-        let (_, id) = inner.drivers.attach(Arc::new(driver)).ok_or(AttachError::TooMany)?;
+        let driver = Arc::new(driver);
+        let (_, id) =
+            inner.drivers.attach(Arc::clone(&driver) as Arc<dyn Driver>).ok_or(AttachError::TooMany)?;
+        inner.keys.came(id, &*driver);
         for session in inner.sessions.handles(|open| matches!(open.place, Place::Nowhere)) {
             self.replace(&mut inner, session, None);
         }
@@ -121,6 +128,9 @@ impl Registry {
 
     fn detach_slot(&self, inner: &mut Inner, slot: Slot) -> Moves {
         inner.unsettled = true;
+        if let Some(attached) = inner.drivers.get(slot) {
+            inner.keys.goes(attached.id);
+        }
         inner.drivers.let_go(slot);
         let moves = self.replace_all(inner, slot, |_| true);
         let _news = self.routes.grace();
@@ -275,6 +285,7 @@ impl Registry {
     /// closed need it.
     pub fn collect(&self) -> usize {
         let mut inner = self.lock();
+        inner.keys.collect();
         let freed = inner.drivers.collect();
         if !freed.is_empty() {
             self.forget(&mut inner, &freed);
@@ -363,10 +374,15 @@ impl Registry {
         Ok(Dispatcher::new(lanes, self.routes.reader(), mail, settled))
     }
 
-    /// Every attached driver with its number.
-    pub(crate) fn drivers(&self) -> Vec<(DriverId, Arc<dyn Driver>)> {
-        let inner = self.lock();
-        inner.drivers.present().map(|(_, attached)| (attached.id, Arc::clone(&attached.driver))).collect()
+    /// One more dispatcher of key operations: every attached driver with its number, and where news of them will come.
+    pub(crate) fn join_key_operations(
+        &self,
+        config: &KeyQueueConfig,
+    ) -> (Vec<(DriverId, Arc<dyn Driver>)>, Arc<KeyMail>) {
+        let mut inner = self.lock();
+        let present = inner.drivers.present();
+        let drivers = present.map(|(_, attached)| (attached.id, Arc::clone(&attached.driver))).collect();
+        (drivers, inner.keys.add(config))
     }
 
     /// Finds another place for each session of a driver of which this holds.

@@ -180,9 +180,9 @@ mod tests {
     fn there_is_a_row_for_each_driver_suite_operation_size_and_burst() {
         let arguments = ["--driver", "all", "--suite", "aes128-sha1,null-sha1", "--size", "16,imix"];
         let rows = told(&[&arguments[..], &["--burst", "1,8,32"]].concat());
-        assert_eq!(rows.len(), 2 * 2 * 2 * 2 * 3);
+        assert_eq!(rows.len(), 3 * 2 * 2 * 2 * 3);
         let first = ("null", "aes128-sha1".to_owned(), "encrypt", Size::Fixed(16), 1);
-        let last = ("software", "null-sha1".to_owned(), "decrypt", Size::Imix, 32);
+        let last = ("multibuffer", "null-sha1".to_owned(), "decrypt", Size::Imix, 32);
         assert_eq!((rows.first(), rows.last()), (Some(&first), Some(&last)));
         assert!((1..rows.len()).all(|at| !rows[at..].contains(&rows[at - 1])));
     }
@@ -219,6 +219,6 @@ mod tests {
     #[test]
     fn the_null_driver_is_left_out_of_verify() {
         let rows = told(&["--test", "verify", "--driver", "all", "--size", "64"]);
-        assert!(!rows.is_empty() && rows.iter().all(|row| row.0 == "software"));
+        assert!(!rows.is_empty() && rows.iter().all(|row| row.0 != "null"));
     }
 }
