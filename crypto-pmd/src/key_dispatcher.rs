@@ -42,6 +42,10 @@ const DRIVERS: usize = 64;
 #[derive(Debug)]
 pub struct KeyDispatcher {
     /// Hardware before software, otherwise as attached. Those of drivers that go stay until these have given everything back.
+    #[allow(
+        clippy::vec_box,
+        reason = "a lane comes in its box and goes back in it, so that nothing is freed here"
+    )]
     lanes: Vec<Box<Lane>>,
     /// What waited for drivers that go, and has no other yet; older than what waits anywhere else.
     again: VecDeque<Waiting>,
@@ -64,11 +68,11 @@ impl Registry {
 }
 
 impl KeyDispatcher {
-    fn new(drivers: Vec<(DriverId, Arc<dyn Driver>)>, config: &KeyQueueConfig, mail: Arc<KeyMail>) -> Self {
+    fn new(drivers: Numbered, config: &KeyQueueConfig, mail: Arc<KeyMail>) -> Self {
         let made = drivers.iter().filter_map(|(id, driver)| Lane::new(*id, &**driver, config));
-        let mut lanes = Vec::with_capacity(DRIVERS);
+        let mut lanes: Vec<Box<_>> = Vec::with_capacity(DRIVERS);
         lanes.extend(made.map(Box::new));
-        lanes.sort_by_key(|lane: &Box<Lane>| !lane.hardware);
+        lanes.sort_by_key(|lane| !lane.hardware);
         let refused = VecDeque::with_capacity(config.waiting.max(1));
         let again = VecDeque::with_capacity(2 * (config.waiting + 1));
         Self { lanes, again, mail, refused, waiting: config.waiting, in_flight: 0, next_poll: 0 }
@@ -160,8 +164,7 @@ impl KeyDispatcher {
 
     /// Gives lanes back whose driver goes and has nothing any more.
     fn let_go(&mut self) {
-        let is_over = |lane: &Box<Lane>| lane.leaving && lane.out == 0;
-        while let Some(place) = self.lanes.iter().position(is_over) {
+        while let Some(place) = self.lanes.iter().position(|lane| lane.leaving && lane.out == 0) {
             let lane = self.lanes.remove(place);
             if let Err(lane) = self.mail.gone.push(lane) {
                 return self.lanes.push(lane);
@@ -219,6 +222,9 @@ impl KeyDispatcher {
         None
     }
 }
+
+/// Drivers with their numbers.
+pub(crate) type Numbered = Vec<(DriverId, Arc<dyn Driver>)>;
 
 /// A request that waits, and where it may go.
 type Waiting = (KeyRequest, Placement);

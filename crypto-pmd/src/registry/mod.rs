@@ -26,6 +26,7 @@ use crate::algorithm::Algorithm;
 use crate::balance::Policy;
 use crate::device::{Driver, DriverId, OpenError, QueuePairConfig};
 use crate::dispatcher::{Departure, Dispatcher, Route, Slot, Spread, Way};
+use crate::key_dispatcher::Numbered;
 use crate::key_mail::{KeyMail, KeyMails};
 use crate::key_op::KeyQueueConfig;
 use crate::session::SessionId;
@@ -375,10 +376,7 @@ impl Registry {
     }
 
     /// One more dispatcher of key operations: every attached driver with its number, and where news of them will come.
-    pub(crate) fn join_key_operations(
-        &self,
-        config: &KeyQueueConfig,
-    ) -> (Vec<(DriverId, Arc<dyn Driver>)>, Arc<KeyMail>) {
+    pub(crate) fn join_key_operations(&self, config: &KeyQueueConfig) -> (Numbered, Arc<KeyMail>) {
         let mut inner = self.lock();
         let present = inner.drivers.present();
         let drivers = present.map(|(_, attached)| (attached.id, Arc::clone(&attached.driver))).collect();
