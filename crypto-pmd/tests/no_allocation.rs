@@ -295,7 +295,8 @@ fn a_hundred_thousand_sessions_give_all_memory_back_and_their_places_to_new_ones
     let before = BYTES.get();
     let mut new = open_all(&bench);
     let each = (BYTES.get() - before) / COUNT as isize;
-    assert!(each < 1500, "{each} bytes a session");
+    // Of which kernels of GCM take 1.5 KiB, for powers of the hash key.
+    assert!(each < 3000, "{each} bytes a session");
     let plain = suite.plain(&[6; 64], 1);
     for (session, expected) in [(old[77], Status::UnknownSession), (new[77], Status::Done)] {
         let job = suite.job(bench.packet(&plain), session, Operation::Encrypt, None);
