@@ -122,7 +122,7 @@ def test_an_algorithm_is_measured_by_its_own_name(name):
     rows = report_of("--algorithm", name, "--driver", "all", "--size", "64")["rows"]
     assert {row["suite"] for row in rows} == {name}
     assert {row["driver"] for row in rows} == {"null", "software", "multibuffer"}
-    assert len(rows) == 4
+    assert len(rows) == 6
 
 
 def test_the_null_driver_is_left_out_of_verify_with_a_note():
