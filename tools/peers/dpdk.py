@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """crypto-perf and DPDK's dpdk-test-crypto-perf in turn on one core: TSC cycles an operation, and their ratio.
 
-    tools/peers/dpdk.py                                       everything (about an hour)
+    tools/peers/dpdk.py                                       everything (about half an hour)
     tools/peers/dpdk.py --suite aes128gcm16 --size 64,1408    a part
     tools/peers/dpdk.py --json FILE --svg FILE                the figures for other programs, and as a picture
 
-Each figure is the median of alternating pairs of runs (7 unless --pairs says otherwise), with packets that are in the cache on both sides. Needs root: it installs Debian's `dpdk-dev` and the crypto drivers, reserves 512 huge pages for the run and gives them back.
-Without DPDK it says so in one line and ends with 3. DPDK's main core waits busily, so it gets another core than the one that is measured.
+Each figure is the median of alternating pairs of runs (7 unless --pairs says otherwise), with packets that are in the cache on both sides.
+Needs root: it installs Debian's `dpdk-dev` and the crypto drivers, reserves 512 huge pages for the run and gives them back. Without DPDK it says so in one line and ends with 3. DPDK's main core waits busily, so it gets another core than the one that is measured.
 DPDK's packets hold nothing but the payload; ours have the layout of ESP. Decryption on DPDK's side works on bytes that are not genuine after the first
 round: it computes all the same, and counts them as failed.
 """

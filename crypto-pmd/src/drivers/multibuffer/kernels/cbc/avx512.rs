@@ -4,6 +4,7 @@
 
 use std::arch::x86_64::*;
 
+use super::sse::{load, store};
 use super::{BLOCK, Slot};
 use crate::drivers::multibuffer::kernels::aes_key::AesKey;
 
@@ -226,18 +227,4 @@ fn load_quad(from: &[u8]) -> __m512i {
         Some(bytes) => unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) },
         None => _mm512_setzero_si512(),
     }
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn load(from: &[u8; BLOCK]) -> __m128i {
-    // SAFETY: 16 bytes are there.
-    unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn store(to: &mut [u8; BLOCK], value: __m128i) {
-    // SAFETY: 16 bytes are there.
-    unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), value) }
 }

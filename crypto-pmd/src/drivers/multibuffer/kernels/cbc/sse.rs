@@ -139,14 +139,14 @@ fn decrypt_blocks<const COUNT: usize, const ROUNDS: usize>(
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn load(from: &[u8; BLOCK]) -> __m128i {
+pub(super) fn load(from: &[u8; BLOCK]) -> __m128i {
     // SAFETY: 16 bytes are there.
     unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn store(to: &mut [u8; BLOCK], value: __m128i) {
+pub(super) fn store(to: &mut [u8; BLOCK], value: __m128i) {
     // SAFETY: 16 bytes are there.
     unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), value) }
 }

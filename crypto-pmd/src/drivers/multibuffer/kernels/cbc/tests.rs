@@ -4,6 +4,7 @@
 
 use cbc::cipher::{BlockModeEncrypt as _, KeyIvInit as _, block_padding::NoPadding};
 
+use super::super::guard::Guarded;
 use super::*;
 
 /// Levels with kernels that can run here.
@@ -126,6 +127,26 @@ fn decryption_takes_every_number_of_blocks_and_every_alignment() {
             );
             let plain = &buffer[offset..offset + sealed.len()];
             assert_eq!(reference(&key, &iv, plain), sealed, "{level}, {blocks} blocks, key of {key_len}");
+        }
+    }
+}
+
+#[test]
+fn nothing_outside_the_packet_is_touched() {
+    let mut bytes = Bytes(13);
+    let (key, iv) = (bytes.take(32), [5; 16]);
+    let ready = AesKey::new(&key);
+    let mut page = Guarded::new(70 * BLOCK);
+    for (level, blocks) in levels().flat_map(|level| (1..70).map(move |blocks| (level, blocks))) {
+        let (plain, ready) = (bytes.take(blocks * BLOCK), ready.as_ref().unwrap());
+        for at_the_end in [false, true] {
+            let len = plain.len();
+            let data = if at_the_end { page.back(len) } else { page.front(len) };
+            data.copy_from_slice(&plain);
+            encrypt(level, &mut [CbcLane { key: ready, iv, data: &mut *data }]);
+            assert_eq!(data, reference(&key, &iv, &plain), "{level}, {blocks} blocks");
+            decrypt(level, ready, &iv, data);
+            assert_eq!(data, plain, "{level}, {blocks} blocks");
         }
     }
 }
