@@ -55,6 +55,8 @@ impl Bench {
         let mut burst = JobBurst::new();
         burst.push(job).unwrap();
         assert_eq!(self.dispatcher.submit(&mut burst), 1);
+        // A driver may wait for more.
+        self.dispatcher.flush();
         let mut done = JobBurst::new();
         assert_eq!(self.dispatcher.poll(&mut done), 1);
         done.pop().unwrap()

@@ -14,6 +14,7 @@
 //! registry.attach(Multibuffer::with_level(1, Level::Portable).unwrap()).unwrap();
 //! ```
 
+mod hold;
 mod kernels;
 mod level;
 mod queue;
@@ -27,6 +28,7 @@ use crate::key::wipe_stack;
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
+pub use hold::Hold;
 pub use level::{Level, LevelError};
 
 use queue::Queue;
@@ -37,6 +39,7 @@ use session::{Fast, Session};
 pub struct Multibuffer {
     name: String,
     level: Level,
+    hold: Hold,
     capabilities: Capabilities,
     sessions: Sessions<Session>,
 }
@@ -65,7 +68,20 @@ impl Multibuffer {
     fn at(unit: u16, level: Level) -> Self {
         // Key operations have no kernels: that driver's workers do them.
         let capabilities = Capabilities { key_operations: Default::default(), ..software::capabilities() };
-        Self { name: format!("multibuffer{unit}"), level, capabilities, sessions: Sessions::new() }
+        let name = format!("multibuffer{unit}");
+        Self { name, level, hold: Hold::of(level), capabilities, sessions: Sessions::new() }
+    }
+
+    /// With another rule for how long jobs wait for company; for queue pairs made from then on.
+    #[must_use]
+    pub fn with_hold(self, hold: Hold) -> Self {
+        Self { hold, ..self }
+    }
+
+    /// How long jobs may wait for company.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.hold
     }
 
     /// The level that it works at.
@@ -100,6 +116,6 @@ impl Driver for Multibuffer {
         self.sessions.collect()
     }
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
-        Box::new(Queue::new(self.sessions.view(), self.level, config))
+        Box::new(Queue::new(self.sessions.view(), self.level, self.hold, config))
     }
 }

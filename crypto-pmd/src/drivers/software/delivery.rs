@@ -5,7 +5,7 @@ use pipeline::{Mbuf, Pool};
 use crate::job::{Job, Status};
 
 /// Puts a result that is as long as the input where the job wants it: back where it came from, or into the destination.
-pub(super) fn deliver(job: &mut Job, result: &[u8]) -> Status {
+pub(in crate::drivers) fn deliver(job: &mut Job, result: &[u8]) -> Status {
     if !job.is_in_place() {
         let (_, destination, _) = job.parts_mut();
         let filled = destination.is_some_and(|destination| fill(destination, result));

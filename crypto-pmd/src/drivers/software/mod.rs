@@ -47,7 +47,8 @@ use queue::Queue;
 
 pub(super) use capabilities::capabilities;
 pub(super) use chain::Chain;
-pub(super) use queue::{Bench, run as run_job};
+pub(super) use delivery::deliver;
+pub(super) use queue::{Bench, LONGEST, run as run_job};
 
 /// The driver.
 #[derive(Debug)]

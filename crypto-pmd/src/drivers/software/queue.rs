@@ -19,7 +19,7 @@ use super::{steps, straight};
 
 /// Longest packet in bytes that is not worked on in place: the longest of IP with a kibibyte for what stands in front and
 /// behind. One in place is a segment, which is shorter.
-pub(super) const LONGEST: usize = (64 << 10) + 1024;
+pub(in crate::drivers) const LONGEST: usize = (64 << 10) + 1024;
 /// Longest result of compression; data that cannot be compressed grow a little.
 const LONGEST_RESULT: usize = LONGEST + 1024;
 

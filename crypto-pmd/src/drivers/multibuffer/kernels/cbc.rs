@@ -9,11 +9,16 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod chain;
+#[cfg(target_arch = "x86_64")]
 mod sse;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 
 use std::cmp::Reverse;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use chain::Chain;
 
 use super::aes_key::AesKey;
 use crate::drivers::multibuffer::Level;
@@ -109,6 +114,17 @@ fn run(level: Level, lanes: &mut [CbcLane<'_>]) {
                 None => return,
             }
         }
+    }
+}
+
+/// Encrypts one packet, which has no company. The level is one that the processor has, and not the portable one.
+pub(in crate::drivers::multibuffer) fn encrypt_one(key: &AesKey, iv: &[u8; BLOCK], data: &mut [u8]) {
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (key, iv, data);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: there is a key, so there is AES-NI; the blocks are `data`'s.
+    unsafe {
+        sse::encrypt_one(key, iv, data);
     }
 }
 

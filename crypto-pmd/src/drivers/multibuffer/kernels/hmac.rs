@@ -5,6 +5,10 @@
 //! compare them is the caller's business.
 
 #[cfg(target_arch = "x86_64")]
+mod alike;
+#[cfg(target_arch = "x86_64")]
+mod beside;
+#[cfg(target_arch = "x86_64")]
 mod sha1_avx512;
 #[cfg(target_arch = "x86_64")]
 mod sha1_sse;
@@ -20,6 +24,8 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod words;
 
+#[cfg(target_arch = "x86_64")]
+pub(in crate::drivers::multibuffer) use beside::Both;
 pub(in crate::drivers::multibuffer) use key::{Hash, HmacKey};
 
 use crate::drivers::multibuffer::Level;
@@ -35,7 +41,7 @@ pub(in crate::drivers::multibuffer) struct MacLane<'a> {
     pub(in crate::drivers::multibuffer) data: &'a [u8],
     /// Four more bytes of the message behind `data`: the high half of an extended sequence number (RFC 4303 section 2.2.1).
     pub(in crate::drivers::multibuffer) extra: Option<[u8; 4]>,
-    /// Takes the digest in its first [`Hash::len`] bytes; what is behind them stays.
+    /// Takes the digest in its first [`Hash::len`] bytes; what is behind them is worthless then.
     pub(in crate::drivers::multibuffer) tag: [u8; TAG],
 }
 
@@ -52,8 +58,14 @@ pub(in crate::drivers::multibuffer) fn run(level: Level, hash: Hash, lanes: &mut
                 Hash::Sha1 if level >= Level::Avx512 && lanes.len() >= sha1_avx512::WORTH => {
                     streams::run::<{ sha1_avx512::STREAMS }>(sha1_avx512::Engine::new(), lanes);
                 }
-                Hash::Sha1 => streams::run::<{ sha1_sse::STREAMS }>(sha1_sse::Engine::new(), lanes),
-                Hash::Sha256 => streams::run::<{ sha256_sse::STREAMS }>(sha256_sse::Engine::new(), lanes),
+                Hash::Sha1 => {
+                    let engine = sha1_sse::Engine::new();
+                    streams::run::<{ sha1_sse::STREAMS }>(engine, alike::run(engine, lanes));
+                }
+                Hash::Sha256 => {
+                    let engine = sha256_sse::Engine::new();
+                    streams::run::<{ sha256_sse::STREAMS }>(engine, alike::run(engine, lanes));
+                }
             }
         };
     }
@@ -62,4 +74,17 @@ pub(in crate::drivers::multibuffer) fn run(level: Level, hash: Hash, lanes: &mut
         Hash::Sha1 => streams::run::<1>(portable::Sha1, lanes),
         Hash::Sha256 => streams::run::<1>(portable::Sha256, lanes),
     }
+}
+
+/// The tag of one message, which has no company. `level` as in [`run`].
+pub(in crate::drivers::multibuffer) fn one(level: Level, lane: &mut MacLane<'_>) {
+    run(level, lane.key.hash(), std::slice::from_mut(lane));
+}
+
+/// Encrypts a packet that has no company by AES-CBC and gives its tag in the first bytes. There is a key for AES, so the level is more than the
+/// portable one.
+#[cfg(target_arch = "x86_64")]
+pub(in crate::drivers::multibuffer) fn encrypt_then_mac(both: Both<'_>) -> [u8; 32] {
+    // SAFETY: there is a key for AES, so the processor has `Level::Sse`.
+    unsafe { beside::run(both).0 }
 }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Slot};
+use super::{BLOCK, Chain, Slot};
 use crate::drivers::multibuffer::kernels::aes_key::AesKey;
 
 /// Packets side by side at most.
@@ -68,6 +68,23 @@ unsafe fn walk<const WIDTH: usize, const ROUNDS: usize>(slots: &mut [Slot<'_>], 
     }
     for (slot, state) in slots.iter_mut().zip(states) {
         store(&mut slot.chain, state);
+    }
+}
+
+/// Encrypts whole blocks of one packet in place.
+///
+/// # Safety
+/// The processor has AES-NI.
+#[target_feature(enable = "aes,sse4.1")]
+pub(super) unsafe fn encrypt_one(key: &AesKey, iv: &[u8; BLOCK], data: &mut [u8]) {
+    let (at, blocks) = (data.as_mut_ptr(), data.len() / BLOCK);
+    // SAFETY: so many blocks are in `data`.
+    unsafe {
+        match key.rounds() {
+            10 => Chain::<10>::new(key, iv, at).blocks(blocks),
+            12 => Chain::<12>::new(key, iv, at).blocks(blocks),
+            _ => Chain::<14>::new(key, iv, at).blocks(blocks),
+        }
     }
 }
 

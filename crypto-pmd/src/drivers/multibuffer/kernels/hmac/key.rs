@@ -57,12 +57,12 @@ impl HmacKey {
         self.hash
     }
 
-    pub(super) fn inner(&self) -> State {
-        self.inner
+    pub(super) fn inner(&self) -> &State {
+        &self.inner
     }
 
-    pub(super) fn outer(&self) -> State {
-        self.outer
+    pub(super) fn outer(&self) -> &State {
+        &self.outer
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use super::super::cbc::Chain;
+use super::beside::Beside;
 use super::streams::{self, BLOCK, Digest, State};
 use super::words::Words;
 
@@ -17,6 +19,19 @@ impl Engine {
     /// The processor has SSSE3, SSE4.1 and the SHA extensions.
     pub(super) unsafe fn new() -> Self {
         Self(())
+    }
+}
+
+impl Beside for Engine {
+    unsafe fn compress_beside<const ROUNDS: usize>(
+        self,
+        state: &mut State,
+        from: *const u8,
+        count: usize,
+        chain: &mut Chain<'_, ROUNDS>,
+    ) {
+        // SAFETY: who made the engine promised the instructions, and who calls the rest.
+        unsafe { compress_beside(state, from, count, chain) }
     }
 }
 
@@ -95,58 +110,98 @@ fn swap_pairs(words: __m128i) -> __m128i {
     _mm_shuffle_epi32::<0xb1>(words)
 }
 
-#[target_feature(enable = "sha,sse4.1,ssse3")]
-fn compress<const N: usize>(states: [&mut State; N], messages: [&&[[u8; BLOCK]]; N]) -> usize {
-    let count = messages.iter().map(|message| message.len()).min().unwrap_or(0);
-    let swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
-    let zero = _mm_setzero_si128();
-    let mut abef = [zero; N];
-    let mut cdgh = [zero; N];
-    let mut at = [std::ptr::null::<u8>(); N];
-    for i in 0..N {
-        let [front, back] = states[i].vectors();
-        let (front, back) = (swap_pairs(front), swap_pairs(back));
-        abef[i] = _mm_unpacklo_epi64(back, front);
-        cdgh[i] = _mm_unpackhi_epi64(back, front);
-        at[i] = messages[i].as_ptr().cast();
-    }
-    for _ in 0..count {
-        let (abef_before, cdgh_before) = (abef, cdgh);
-        let mut w = Words::<N>::new();
-        let mut newest = [zero; N];
+/// Compresses a block of every stream from `$at` on, and does `$beside` behind each group of four rounds, whose number it may know: that
+/// runs in the time in which rounds wait for each other.
+macro_rules! block {
+    ($n:ident, $abef:ident, $cdgh:ident, $at:ident, |$group_of:ident| $beside:expr) => {
+        let (abef_before, cdgh_before) = ($abef, $cdgh);
+        let mut w = Words::<$n>::new();
+        let mut newest = [_mm_setzero_si128(); $n];
         for part in 0..4 {
-            for i in 0..N {
-                // SAFETY: there are `count` blocks of 64 bytes from where the message begins, and this is one of them.
-                let bytes = unsafe { _mm_loadu_si128(at[i].add(16 * part).cast()) };
-                newest[i] = _mm_shuffle_epi8(bytes, swap);
+            for i in 0..$n {
+                // SAFETY: a block of 64 bytes begins there, says whoever uses this.
+                let bytes = unsafe { _mm_loadu_si128($at[i].add(16 * part).cast()) };
+                newest[i] = _mm_shuffle_epi8(bytes, swap_words());
                 w.put(part, i, newest[i]);
             }
         }
-        rounds!(N, abef, cdgh, w, newest, 0);
-        rounds!(N, abef, cdgh, w, newest, 1);
-        rounds!(N, abef, cdgh, w, newest, 2);
-        rounds!(N, abef, cdgh, w, newest, 3);
-        rounds!(N, abef, cdgh, w, newest, 4);
-        rounds!(N, abef, cdgh, w, newest, 5);
-        rounds!(N, abef, cdgh, w, newest, 6);
-        rounds!(N, abef, cdgh, w, newest, 7);
-        rounds!(N, abef, cdgh, w, newest, 8);
-        rounds!(N, abef, cdgh, w, newest, 9);
-        rounds!(N, abef, cdgh, w, newest, 10);
-        rounds!(N, abef, cdgh, w, newest, 11);
-        rounds!(N, abef, cdgh, w, newest, 12);
-        rounds!(N, abef, cdgh, w, newest, 13);
-        rounds!(N, abef, cdgh, w, newest, 14);
-        rounds!(N, abef, cdgh, w, newest, 15);
-        for i in 0..N {
-            abef[i] = _mm_add_epi32(abef[i], abef_before[i]);
-            cdgh[i] = _mm_add_epi32(cdgh[i], cdgh_before[i]);
-            at[i] = at[i].wrapping_add(BLOCK);
+        block!(@groups $n, $abef, $cdgh, w, newest, |$group_of| $beside, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        for i in 0..$n {
+            $abef[i] = _mm_add_epi32($abef[i], abef_before[i]);
+            $cdgh[i] = _mm_add_epi32($cdgh[i], cdgh_before[i]);
+            $at[i] = $at[i].wrapping_add(BLOCK);
         }
+    };
+    (@groups $n:ident, $abef:ident, $cdgh:ident, $w:ident, $newest:ident, |$group_of:ident| $beside:expr, $($group:literal),*) => {
+        $(
+            rounds!($n, $abef, $cdgh, $w, $newest, $group);
+            {
+                let $group_of: usize = $group;
+                $beside
+            }
+        )*
+    };
+}
+
+/// Turns the bytes of each word round.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn swap_words() -> __m128i {
+    _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203)
+}
+
+#[inline]
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn load(state: &State) -> (__m128i, __m128i) {
+    let [front, back] = state.vectors();
+    let (front, back) = (swap_pairs(front), swap_pairs(back));
+    (_mm_unpacklo_epi64(back, front), _mm_unpackhi_epi64(back, front))
+}
+
+/// The words of a state from A on.
+#[inline]
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn words(abef: __m128i, cdgh: __m128i) -> [__m128i; 2] {
+    [swap_pairs(_mm_unpackhi_epi64(abef, cdgh)), swap_pairs(_mm_unpacklo_epi64(abef, cdgh))]
+}
+
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn compress<const N: usize>(states: [&mut State; N], messages: [&&[[u8; BLOCK]]; N]) -> usize {
+    let count = messages.iter().map(|message| message.len()).min().unwrap_or(0);
+    let mut abef = [_mm_setzero_si128(); N];
+    let mut cdgh = [_mm_setzero_si128(); N];
+    let mut at = [std::ptr::null::<u8>(); N];
+    for i in 0..N {
+        (abef[i], cdgh[i]) = load(states[i]);
+        at[i] = messages[i].as_ptr().cast();
+    }
+    for _ in 0..count {
+        block!(N, abef, cdgh, at, |_group| ());
     }
     for ((state, abef), cdgh) in states.into_iter().zip(abef).zip(cdgh) {
-        let back = swap_pairs(_mm_unpacklo_epi64(abef, cdgh));
-        state.set_vectors([swap_pairs(_mm_unpackhi_epi64(abef, cdgh)), back]);
+        state.set_vectors(words(abef, cdgh));
     }
     count
+}
+
+/// Compresses blocks of one message and encrypts four blocks beside each.
+///
+/// # Safety
+/// As [`Beside::compress_beside`].
+#[target_feature(enable = "sha,aes,sse4.1,ssse3")]
+unsafe fn compress_beside<const ROUNDS: usize>(
+    state: &mut State,
+    from: *const u8,
+    count: usize,
+    chain: &mut Chain<'_, ROUNDS>,
+) {
+    const ONE: usize = 1;
+    let (front, back) = load(state);
+    let (mut abef, mut cdgh, mut at) = ([front; ONE], [back; ONE], [from; ONE]);
+    for _ in 0..count {
+        // SAFETY: the caller says that the blocks are there.
+        block!(ONE, abef, cdgh, at, |group| unsafe { chain.part::<4>(group) });
+    }
+    let ([abef], [cdgh]) = (abef, cdgh);
+    state.set_vectors(words(abef, cdgh));
 }

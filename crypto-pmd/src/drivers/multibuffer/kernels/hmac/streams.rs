@@ -107,7 +107,7 @@ impl<'a, const N: usize> Streams<'a, N> {
     fn begin(&mut self, stream: usize, lane: usize, lanes: &[MacLane<'a>]) {
         let MacLane { key, data, extra, .. } = &lanes[lane];
         let (data, extra): (&'a [u8], _) = (data, *extra);
-        self.states[stream] = key.inner();
+        self.states[stream] = *key.inner();
         self.lanes[stream] = lane;
         let (blocks, tail) = self.tails[stream].fill(data, extra);
         self.phases[stream] =
@@ -142,7 +142,7 @@ impl<'a, const N: usize> Streams<'a, N> {
             Phase::Tail(..) => {
                 self.tails[stream]
                     .fill_outer(&engine.digest(&self.states[stream], const { &pad(E::WORDS) }), 4 * E::WORDS);
-                self.states[stream] = lane.key.outer();
+                self.states[stream] = *lane.key.outer();
                 Phase::Outer
             }
             Phase::Outer => {

@@ -21,6 +21,13 @@ pub(super) struct Tail([u8; 5 * BLOCK]);
 impl Tail {
     pub(super) const EMPTY: Self = Self([0; 5 * BLOCK]);
 
+    /// How many blocks of a message's data come before its tail, and how many the tail has.
+    #[inline]
+    pub(super) fn blocks_of(len: usize, extra: Option<[u8; 4]>) -> (usize, usize) {
+        let (before, rest) = if len < SHORT { (0, len) } else { (len / BLOCK, len % BLOCK) };
+        (before, tail_blocks(rest + extra.map_or(0, |extra| extra.len())))
+    }
+
     /// Lays out the last blocks of a message that follows the key's block; gives those of `data` that come before, and their own number.
     pub(super) fn fill<'d>(&mut self, data: &'d [u8], extra: Option<[u8; 4]>) -> (&'d [[u8; BLOCK]], usize) {
         let (before, len) = match data.last_chunk::<BLOCK>() {
@@ -48,7 +55,7 @@ impl Tail {
         self.put(end, &PADDING);
         self.0[end + BLOCK..end + BLOCK + 16].fill(0);
         // Behind it, eight bytes for the length, at the end of a block.
-        let count = (end + 8) / BLOCK;
+        let count = tail_blocks(end - BLOCK);
         let message = data.len() + extra.map_or(0, |extra| extra.len());
         let length = (1 + count) * BLOCK - 8;
         self.0[length..length + 8].copy_from_slice(&bits(message).to_be_bytes());
@@ -73,10 +80,20 @@ impl Tail {
         self.0[at..at + BLOCK].copy_from_slice(bytes);
     }
 
+    /// The first block.
+    pub(super) fn first_mut(&mut self) -> &mut [u8; BLOCK] {
+        &mut self.0.as_chunks_mut().0[1]
+    }
+
     /// The blocks that were laid out.
     pub(super) fn blocks(&self) -> &[[u8; BLOCK]] {
         self.0[BLOCK..].as_chunks().0
     }
+}
+
+/// Blocks of a tail with so many bytes of the message: the bit behind them and the length of eight bytes must fit.
+const fn tail_blocks(bytes: usize) -> usize {
+    (bytes + 8) / BLOCK + 1
 }
 
 /// Bits of a message and of the key's block in front of it.
