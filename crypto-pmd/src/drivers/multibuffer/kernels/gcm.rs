@@ -20,8 +20,6 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
-mod block;
-#[cfg(target_arch = "x86_64")]
 mod sse;
 #[cfg(test)]
 mod tests;

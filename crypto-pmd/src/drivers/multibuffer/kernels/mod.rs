@@ -5,6 +5,8 @@
 //! checked when the driver was made.
 
 pub(super) mod aes_key;
+#[cfg(target_arch = "x86_64")]
+mod block;
 pub(super) mod cbc;
 pub(super) mod gcm;
 #[cfg(test)]
