@@ -1,8 +1,9 @@
 //! With VAES on 256 bits: sixteen blocks at once, two in a register.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::super::block::load_block as load;
+use super::super::block::{fresh, load_block as load};
 use super::BLOCK;
 use super::sse::{number, short};
 use crate::drivers::multibuffer::kernels::aes_key::RoundKeys;
@@ -26,7 +27,7 @@ fn rounds<const ROUNDS: usize>(keys: &[[u8; BLOCK]; 15], counter: u128, data: &m
     let mut counter = _mm256_add_epi32(_mm256_broadcastsi128_si256(number(counter)), one);
     let (groups, mut rest) = data.as_chunks_mut::<{ 8 * PAIR }>();
     for group in groups {
-        counter = pairs::<8, ROUNDS>(keys, counter, group);
+        counter = pairs::<8, ROUNDS>(fresh(keys), counter, group);
     }
     macro_rules! some {
         ($n:literal) => {
@@ -61,6 +62,7 @@ fn pairs<const COUNT: usize, const ROUNDS: usize>(
         for state in &mut states {
             *state = _mm256_aesenc_epi128(*state, key(round));
         }
+        pin(&mut states);
     }
     for (state, bytes) in states.into_iter().zip(data.as_chunks_mut::<PAIR>().0) {
         // SAFETY: a register's bytes are there, and neither needs an alignment.
@@ -71,6 +73,18 @@ fn pairs<const COUNT: usize, const ROUNDS: usize>(
         }
     }
     counter
+}
+
+/// Keeps the compiler from doing all rounds of one state before it begins the next, for which keys would take the registers of states.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pin<const COUNT: usize>(states: &mut [__m256i; COUNT]) {
+    for state in states {
+        // SAFETY: no instruction at all.
+        unsafe {
+            asm!("# {}", inout(ymm_reg) * state, options(nomem, nostack, preserves_flags));
+        }
+    }
 }
 
 /// The bytes of each counter from back to front, as they are encrypted.

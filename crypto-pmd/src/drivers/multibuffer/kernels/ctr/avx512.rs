@@ -1,8 +1,9 @@
 //! With VAES on 512 bits: thirty-two blocks at once, four in a register, the last of which may be in part.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::super::block::load_block as load;
+use super::super::block::{fresh, load_block as load};
 use super::BLOCK;
 use super::sse::number;
 use crate::drivers::multibuffer::kernels::aes_key::RoundKeys;
@@ -26,7 +27,7 @@ fn rounds<const ROUNDS: usize>(keys: &[[u8; BLOCK]; 15], counter: u128, data: &m
     let mut counter = _mm512_add_epi32(_mm512_broadcast_i32x4(number(counter)), numbers);
     let (groups, mut rest) = data.as_chunks_mut::<{ 8 * QUAD }>();
     for group in groups {
-        counter = quads::<8, ROUNDS>(keys, counter, group);
+        counter = quads::<8, ROUNDS>(fresh(keys), counter, group);
     }
     macro_rules! some {
         ($n:literal) => {
@@ -63,6 +64,7 @@ fn quads<const COUNT: usize, const ROUNDS: usize>(
         for state in &mut states {
             *state = _mm512_aesenc_epi128(*state, key(round));
         }
+        pin(&mut states);
     }
     for (state, bytes) in states.into_iter().zip(data.chunks_mut(QUAD)) {
         let mask = u64::MAX >> (QUAD - bytes.len());
@@ -74,6 +76,18 @@ fn quads<const COUNT: usize, const ROUNDS: usize>(
         }
     }
     counter
+}
+
+/// Keeps the compiler from doing all rounds of one state before it begins the next, for which keys would take the registers of states.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pin<const COUNT: usize>(states: &mut [__m512i; COUNT]) {
+    for state in states {
+        // SAFETY: no instruction at all.
+        unsafe {
+            asm!("# {}", inout(zmm_reg) * state, options(nomem, nostack, preserves_flags));
+        }
+    }
 }
 
 /// The bytes of each counter from back to front, as they are encrypted.

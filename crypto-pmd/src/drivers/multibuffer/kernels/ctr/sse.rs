@@ -1,8 +1,9 @@
 //! With AES-NI on 128 bits: eight blocks at once.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::super::block::{load_block as load, reverse_block, store_block as store};
+use super::super::block::{fresh, load_block as load, reverse_block, store_block as store};
 use super::BLOCK;
 use crate::drivers::multibuffer::kernels::aes_key::RoundKeys;
 
@@ -21,7 +22,7 @@ fn rounds<const ROUNDS: usize>(keys: &[[u8; BLOCK]; 15], counter: u128, data: &m
     let mut counter = number(counter);
     let (groups, rest) = data.as_chunks_mut::<{ 8 * BLOCK }>();
     for group in groups {
-        blocks::<8, ROUNDS>(keys, counter, group);
+        blocks::<8, ROUNDS>(fresh(keys), counter, group);
         counter = _mm_add_epi32(counter, _mm_set_epi32(0, 0, 0, 8));
     }
     short::<ROUNDS>(keys, counter, rest);
@@ -84,8 +85,21 @@ fn stream<const COUNT: usize, const ROUNDS: usize>(
         for state in &mut states {
             *state = _mm_aesenc_si128(*state, key);
         }
+        pin(&mut states);
     }
     states
+}
+
+/// Keeps the compiler from doing all rounds of one state before it begins the next, for which keys would take the registers of states.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn pin<const COUNT: usize>(states: &mut [__m128i; COUNT]) {
+    for state in states {
+        // SAFETY: no instruction at all.
+        unsafe {
+            asm!("# {}", inout(xmm_reg) * state, options(nomem, nostack, preserves_flags));
+        }
+    }
 }
 
 /// Less than a block, in words: so nothing behind it is touched, and no later load waits for two stores.
