@@ -27,7 +27,7 @@ impl State {
 
     /// Its words as bytes, with those of `pad` on them.
     #[target_feature(enable = "ssse3")]
-    pub(super) fn digest(&self, pad: &[u8; 32]) -> Digest {
+    pub(super) fn digest(&self, pad: &[u8; 32]) -> Digest<32> {
         let swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
         let [front, back] = self.vectors();
         let mut digest = Digest([0; 32]);
