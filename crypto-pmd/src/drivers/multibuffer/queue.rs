@@ -1,7 +1,7 @@
 //! The queue pair: sorts a burst's jobs by what kernels can do, and does each kind side by side.
 //!
-//! A burst goes through in passes: CBC encryption over all packets that want it, then the keyed hashes of all packets of both directions, then
-//! tags are written or compared, and what is genuine is decrypted. AES-GCM packets are done one by one, since the processor overlaps
+//! A burst goes through in passes: encryption of all packets that want it, CBC side by side, then the keyed hashes of all packets of both
+//! directions, one kind after the other, then tags are written or compared, and what is genuine is decrypted. AES-GCM packets are done one by one, since the processor overlaps
 //! them by itself. Whatever is out of the ordinary (chained packets, results that go elsewhere, steps, explicit IVs, ranges that do not
 //! fit) is the software driver's business, job by job.
 
@@ -17,10 +17,10 @@ use crate::job::{Job, JobBurst, Operation, Shape, Status};
 
 use super::Level;
 use super::kernels::cbc::{self, BLOCK, CbcLane};
-use super::kernels::gcm;
+use super::kernels::cbc_mac::{self, CbcMacLane};
 use super::kernels::hmac::{self, Hash, MacLane, TAG};
-use super::session::{Fast, Gcm, Integrity, Session};
-use crate::drivers::multibuffer::kernels::aes_key::AesKey;
+use super::kernels::{ctr, gcm};
+use super::session::{Cipher, Fast, Gcm, Integrity, KeyedHash, Session};
 
 /// Lanes of a burst.
 type Lanes<L> = SmallVec<[L; MAX_BURST]>;
@@ -31,7 +31,7 @@ type Plans<'a> = SmallVec<[Plan<'a>; MAX_BURST]>;
 /// One of them.
 struct Plan<'a> {
     number: usize,
-    cipher: Option<&'a AesKey>,
+    cipher: Option<&'a Cipher>,
     integrity: Option<&'a Integrity>,
     encrypts: bool,
     /// Its tag is right, or there is none to check.
@@ -90,7 +90,7 @@ fn work(level: Level, sessions: &View<Session>, batch: &mut [Job], bench: &mut B
         };
         let status = match &session.fast {
             Some(Fast::Gcm(gcm)) => run_gcm(level, gcm, job),
-            Some(Fast::Separate(unit)) if fits(unit.cipher.is_some(), unit.integrity.as_ref(), job) => {
+            Some(Fast::Separate(unit)) if fits(unit.cipher.as_ref(), unit.integrity.as_ref(), job) => {
                 let encrypts = job.operation() == Operation::Encrypt;
                 let (cipher, integrity) = (unit.cipher.as_ref(), unit.integrity.as_ref());
                 plans.push(Plan { number, cipher, integrity, encrypts, genuine: true });
@@ -105,8 +105,7 @@ fn work(level: Level, sessions: &View<Session>, batch: &mut [Job], bench: &mut B
         return;
     }
     encrypt(level, &plans, batch);
-    authenticate(level, Hash::Sha1, &mut plans, batch);
-    authenticate(level, Hash::Sha256, &mut plans, batch);
+    authenticate(level, &mut plans, batch);
     decrypt(level, &plans, batch);
 }
 
@@ -120,16 +119,21 @@ fn within((offset, len): (usize, usize), whole: usize) -> bool {
 }
 
 /// Whether a job is plain, and all that it names lies in its packet.
-fn fits(cipher: bool, integrity: Option<&Integrity>, job: &Job) -> bool {
+fn fits(cipher: Option<&Cipher>, integrity: Option<&Integrity>, job: &Job) -> bool {
     let len = job.source().packet_len();
-    let (cipher_range, tag) = (job.cipher_range(), integrity.map_or(0, |unit| unit.tag_len));
+    let iv_fits = |iv_len| within((job.iv_offset(), iv_len), len);
     is_plain(job)
-        && (!cipher
-            || (within(cipher_range, len)
-                && cipher_range.1.is_multiple_of(BLOCK)
-                && within((job.iv_offset(), BLOCK), len)))
-        && (integrity.is_none()
-            || (within(job.integrity_range(), len) && within((job.tag_offset(), tag), len)))
+        && cipher.is_none_or(|cipher| {
+            let range = job.cipher_range();
+            within(range, len) && cipher.takes(range.1) && iv_fits(cipher.iv_len())
+        })
+        && integrity.is_none_or(|unit| {
+            let range = job.integrity_range();
+            let nonce_fits = |iv_len| iv_fits(iv_len) && (job.esn_high().is_none() || range.1 >= 4);
+            within(range, len)
+                && within((job.tag_offset(), unit.tag_len), len)
+                && unit.iv_len().is_none_or(nonce_fits)
+        })
 }
 
 /// The jobs of a batch that plans are for, each with its plan.
@@ -144,11 +148,19 @@ fn planned<'p, 'a, 'j>(
     })
 }
 
-/// The IV and the cipher range of a job that was looked at.
-fn cipher_parts(job: &mut Job) -> Option<([u8; BLOCK], &mut [u8])> {
+/// The IV or the first counter block, and the cipher range of a job that was looked at.
+fn cipher_parts<'j>(cipher: &Cipher, job: &'j mut Job) -> Option<([u8; BLOCK], &'j mut [u8])> {
     let (packet, _, Shape { cipher: (offset, len), iv_offset, .. }) = job.parts_mut();
     let data = packet.data_mut();
-    let iv = *data.get(iv_offset..)?.first_chunk()?;
+    let part = data.get(iv_offset..)?;
+    let iv = match cipher {
+        Cipher::Cbc(_) | Cipher::Ctr(_, None) => *part.first_chunk()?,
+        Cipher::Ctr(_, Some(salt)) => {
+            let part = u64::from_le_bytes(*part.first_chunk()?);
+            let counter = u128::from(1_u32.swap_bytes()) << 96 | u128::from(part) << 32;
+            (counter | u128::from(u32::from_le_bytes(*salt))).to_le_bytes()
+        }
+    };
     Some((iv, data.get_mut(offset..offset + len)?))
 }
 
@@ -157,37 +169,126 @@ fn encrypt(level: Level, plans: &[Plan<'_>], batch: &mut [Job]) {
     let mut lanes: Lanes<CbcLane<'_>> = SmallVec::new();
     for (plan, job) in planned(plans, batch) {
         if plan.encrypts
-            && let Some(key) = plan.cipher
-            && let Some((iv, data)) = cipher_parts(job)
+            && let Some(cipher) = plan.cipher
+            && let Some((iv, data)) = cipher_parts(cipher, job)
             && !data.is_empty()
         {
-            lanes.push(CbcLane { key, iv, data });
+            match cipher {
+                Cipher::Cbc(key) => lanes.push(CbcLane { key, iv, data }),
+                Cipher::Ctr(key, _) => ctr::apply(level, key, &iv, data),
+            }
         }
     }
-    cbc::encrypt(level, &mut lanes);
+    if !lanes.is_empty() {
+        cbc::encrypt(level, &mut lanes);
+    }
 }
 
-/// Second pass: the tags of one hash, made or checked.
-fn authenticate(level: Level, hash: Hash, plans: &mut [Plan<'_>], batch: &mut [Job]) {
-    let mut lanes: Lanes<MacLane<'_>> = SmallVec::new();
-    let wants = |plan: &Plan<'_>| plan.integrity.is_some_and(|unit| unit.hash == hash);
-    for plan in plans.iter() {
-        if let Some(unit) = plan.integrity.filter(|unit| unit.hash == hash)
-            && let Some(job) = batch.get(plan.number)
-        {
-            let (offset, len) = job.integrity_range();
-            // That it lies inside was seen to when the plan was made.
-            let data = job.source().data().get(offset..offset + len).unwrap_or_default();
-            let extra = job.esn_high().map(u32::to_be_bytes);
-            lanes.push(MacLane { key: &unit.key, data, extra, tag: [0; TAG] });
+/// Second pass: tags, made or checked, those of one kind side by side.
+fn authenticate(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job]) {
+    let mut kinds = 0;
+    let hashes = plans.iter().filter_map(|plan| plan.integrity);
+    hashes.for_each(|unit| kinds |= 1 << Kind::of(&unit.hash) as u8);
+    for kind in Kind::ALL.into_iter().filter(|kind| kinds & 1 << *kind as u8 != 0) {
+        match kind {
+            Kind::HmacSha1 => hmac_tags(level, Hash::Sha1, kind, plans, batch),
+            Kind::HmacSha256 => hmac_tags(level, Hash::Sha256, kind, plans, batch),
+            Kind::HmacSha384 => hmac_tags(level, Hash::Sha384, kind, plans, batch),
+            Kind::HmacSha512 => hmac_tags(level, Hash::Sha512, kind, plans, batch),
+            Kind::CbcMac => cbc_mac_tags(level, plans, batch),
+            Kind::Gmac => gmac_tags(level, plans, batch),
         }
     }
-    if lanes.is_empty() {
-        return;
+}
+
+/// Keyed hashes that go side by side.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    HmacSha1,
+    HmacSha256,
+    HmacSha384,
+    HmacSha512,
+    CbcMac,
+    Gmac,
+}
+
+impl Kind {
+    const ALL: [Self; 6] =
+        [Self::HmacSha1, Self::HmacSha256, Self::HmacSha384, Self::HmacSha512, Self::CbcMac, Self::Gmac];
+
+    #[inline]
+    fn of(hash: &KeyedHash) -> Self {
+        match hash {
+            KeyedHash::Hmac(Hash::Sha1, _) => Self::HmacSha1,
+            KeyedHash::Hmac(Hash::Sha256, _) => Self::HmacSha256,
+            KeyedHash::Hmac(Hash::Sha384, _) => Self::HmacSha384,
+            KeyedHash::Hmac(Hash::Sha512, _) => Self::HmacSha512,
+            KeyedHash::CbcMac(_) => Self::CbcMac,
+            KeyedHash::Gmac(_) => Self::Gmac,
+        }
+    }
+}
+
+/// The key and the job of every plan with such a hash.
+fn of_kind<'p, 'j>(
+    kind: Kind,
+    plans: &'p [Plan<'_>],
+    batch: &'j [Job],
+) -> impl Iterator<Item = (&'p KeyedHash, &'j Job)> {
+    plans.iter().filter_map(move |plan| {
+        let unit = plan.integrity.filter(|unit| Kind::of(&unit.hash) == kind)?;
+        Some((&unit.hash, batch.get(plan.number)?))
+    })
+}
+
+/// What a job authenticates, and the extra bytes behind it.
+fn mac_parts(job: &Job) -> (&[u8], Option<[u8; 4]>) {
+    let (offset, len) = job.integrity_range();
+    // That it lies inside was seen to when the plan was made.
+    let data = job.source().data().get(offset..offset + len).unwrap_or_default();
+    (data, job.esn_high().map(u32::to_be_bytes))
+}
+
+fn hmac_tags(level: Level, hash: Hash, kind: Kind, plans: &mut [Plan<'_>], batch: &mut [Job]) {
+    let mut lanes: Lanes<MacLane<'_>> = SmallVec::new();
+    for (hash, job) in of_kind(kind, plans, batch) {
+        let (KeyedHash::Hmac(_, key), (data, extra)) = (hash, mac_parts(job)) else { continue };
+        lanes.push(MacLane { key, data, extra, tag: [0; TAG] });
     }
     hmac::run(level, hash, &mut lanes);
     let tags: Lanes<[u8; TAG]> = lanes.iter().map(|lane| lane.tag).collect();
     drop(lanes);
+    settle(kind, plans, batch, &tags);
+}
+
+fn cbc_mac_tags(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job]) {
+    let mut lanes: Lanes<CbcMacLane<'_>> = SmallVec::new();
+    for (hash, job) in of_kind(Kind::CbcMac, plans, batch) {
+        let (KeyedHash::CbcMac(key), (data, extra)) = (hash, mac_parts(job)) else { continue };
+        lanes.push(CbcMacLane { key, data, extra, tag: [0; BLOCK] });
+    }
+    cbc_mac::run(level, &mut lanes);
+    let tags: Lanes<[u8; BLOCK]> = lanes.iter().map(|lane| lane.tag).collect();
+    drop(lanes);
+    settle(Kind::CbcMac, plans, batch, &tags);
+}
+
+/// One by one, since the processor overlaps them by itself.
+fn gmac_tags(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job]) {
+    let tag = |(hash, job): (&KeyedHash, &Job)| {
+        let (KeyedHash::Gmac(gmac), (data, high)) = (hash, mac_parts(job)) else { return [0; BLOCK] };
+        // That the nonce lies inside was seen to when the plan was made.
+        let part = job.source().data().get(job.iv_offset()..).unwrap_or_default();
+        let nonce = gmac.nonce(part).unwrap_or_default();
+        gcm::authenticate(level, &gmac.key, &nonce, data, high)
+    };
+    let tags: Lanes<[u8; BLOCK]> = of_kind(Kind::Gmac, plans, batch).map(tag).collect();
+    settle(Kind::Gmac, plans, batch, &tags);
+}
+
+/// Writes the tags of one kind, or compares them.
+fn settle<const LEN: usize>(kind: Kind, plans: &mut [Plan<'_>], batch: &mut [Job], tags: &[[u8; LEN]]) {
+    let wants = |plan: &Plan<'_>| plan.integrity.is_some_and(|unit| Kind::of(&unit.hash) == kind);
     for (plan, tag) in plans.iter_mut().filter(|plan| wants(plan)).zip(tags) {
         let Some((unit, job)) = plan.integrity.zip(batch.get_mut(plan.number)) else { continue };
         let (packet, _, Shape { tag_offset, .. }) = job.parts_mut();
@@ -205,18 +306,23 @@ fn authenticate(level: Level, hash: Hash, plans: &mut [Plan<'_>], batch: &mut [J
     }
 }
 
-/// Whether two tags of one length are the same, in time that does not depend on where they differ. Those of up to two words are compared
-/// as words, which is ten times as fast as byte by byte.
+/// Whether two tags of one length are the same, in time that does not depend on where they differ. They are compared as words, which is ten
+/// times as fast as byte by byte.
 fn is_equal(one: &[u8], other: &[u8]) -> bool {
     let ends = |tag: &[u8]| {
         let (first, last) = (tag.first_chunk()?, tag.last_chunk()?);
         (tag.len() <= 16).then_some((u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)))
     };
-    match (ends(one), ends(other)) {
+    if let (Some((a, b)), Some((c, d))) = (ends(one), ends(other)) {
         // The two words overlap where there are fewer than sixteen bytes.
-        (Some((a, b)), Some((c, d))) => bool::from(((a ^ c) | (b ^ d)).ct_eq(&0)),
-        _ => bool::from(one.ct_eq(other)),
+        return bool::from(((a ^ c) | (b ^ d)).ct_eq(&0));
     }
+    let ((words, rest), (other_words, other_rest)) = (one.as_chunks(), other.as_chunks());
+    let differ = words
+        .iter()
+        .zip(other_words)
+        .fold(0, |differ, (one, other)| differ | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other)));
+    one.len() == other.len() && bool::from(differ.ct_eq(&0) & rest.ct_eq(other_rest))
 }
 
 /// Last pass: what is genuine is decrypted.
@@ -224,10 +330,13 @@ fn decrypt(level: Level, plans: &[Plan<'_>], batch: &mut [Job]) {
     for (plan, job) in planned(plans, batch) {
         if !plan.encrypts
             && plan.genuine
-            && let Some(key) = plan.cipher
-            && let Some((iv, data)) = cipher_parts(job)
+            && let Some(cipher) = plan.cipher
+            && let Some((iv, data)) = cipher_parts(cipher, job)
         {
-            cbc::decrypt(level, key, &iv, data);
+            match cipher {
+                Cipher::Cbc(key) => cbc::decrypt(level, key, &iv, data),
+                Cipher::Ctr(key, _) => ctr::apply(level, key, &iv, data),
+            }
         }
     }
 }
@@ -282,8 +391,8 @@ mod tests {
 
     #[test]
     fn tags_are_equal_in_every_bit_or_not_at_all() {
-        for len in [8, 10, 12, 16, 20, 32] {
-            let tag: Vec<u8> = (0..len).map(|n| n * 7 + 1).collect();
+        for len in [4, 8, 10, 12, 16, 20, 24, 32, 48, 64] {
+            let tag: Vec<u8> = (0..len).map(|n| n * 3 + 1).collect();
             assert!(is_equal(&tag, &tag.clone()));
             for bit in 0..usize::from(len) * 8 {
                 let mut other = tag.clone();
