@@ -51,8 +51,45 @@ fn suites(random: &mut Random) -> Vec<Suite> {
         suites.extend(Suite::of(hash.into(), key, hash.digest_len()));
     }
     for key_len in [16, 24, 32] {
-        let key = fresh(random, key_len);
-        suites.extend(Suite::of(CipherAlgorithm::AesCbc.into(), key, 0));
+        for cipher in [CipherAlgorithm::AesCbc, CipherAlgorithm::AesCtr] {
+            let key = fresh(random, key_len);
+            suites.extend(Suite::of(cipher.into(), key, 0));
+        }
+        for (mac, tag_len) in [(IntegrityAlgorithm::AesCmac, 12), (IntegrityAlgorithm::AesGmac, 16)] {
+            let key = fresh(random, key_len);
+            suites.extend(Suite::of(mac.into(), key, tag_len));
+        }
+        suites.extend(counter_mode(random, key_len));
+    }
+    for tag_len in [12, 16] {
+        let key = fresh(random, 16);
+        suites.extend(Suite::of(IntegrityAlgorithm::AesXcbcMac.into(), key, tag_len));
+    }
+    suites
+}
+
+/// Counter mode as ESP has it, alone and with each kind of hash; and GMAC with a salt.
+fn counter_mode(random: &mut Random, key_len: usize) -> Vec<Suite> {
+    let fresh = |random: &mut Random, len| Key::new(&random.bytes(len));
+    let salted = |random: &mut Random| {
+        Transform::cipher(CipherAlgorithm::AesCtr, fresh(random, key_len)).with_salt(fresh(random, 4))
+    };
+    let suite = |params, tag_len, block| Suite { params, aead: false, iv_len: 8, tag_len, block };
+    let hash = |algorithm, key, tag_len| (Transform::integrity(algorithm, key, tag_len), tag_len);
+    let hashes = [
+        hash(IntegrityAlgorithm::HmacSha256, fresh(random, 32), 16),
+        hash(IntegrityAlgorithm::HmacSha384, fresh(random, 48), 24),
+        hash(IntegrityAlgorithm::HmacSha512, fresh(random, 64), 32),
+        hash(IntegrityAlgorithm::AesXcbcMac, fresh(random, 16), 12),
+        hash(IntegrityAlgorithm::AesCmac, fresh(random, key_len), 12),
+    ];
+    let gmac = Transform::integrity(IntegrityAlgorithm::AesGmac, fresh(random, key_len), 16)
+        .with_salt(fresh(random, 4));
+    let mut suites = vec![suite(salted(random).into(), 0, 1), suite(gmac.clone().into(), 16, 0)];
+    // Both take the same bytes of the packet into their nonces.
+    suites.push(suite(SessionParams::from_iter([salted(random), gmac]), 16, 1));
+    for (hash, tag_len) in hashes {
+        suites.push(suite(SessionParams::from_iter([salted(random), hash]), tag_len, 1));
     }
     suites
 }

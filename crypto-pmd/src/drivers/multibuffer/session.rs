@@ -6,6 +6,8 @@ use crate::key::Key;
 use crate::transform::{SessionParams, Transform};
 
 use super::kernels::aes_key::AesKey;
+use super::kernels::cbc::BLOCK;
+use super::kernels::cbc_mac::CbcMacKey;
 use super::kernels::gcm::GcmKey;
 use super::kernels::hmac::{Hash, HmacKey};
 
@@ -20,7 +22,7 @@ pub(super) struct Session {
 pub(super) enum Fast {
     /// AES-GCM with the nonce of ESP: a salt of four bytes, then what the packet holds (RFC 4106 section 4).
     Gcm(Box<Gcm>),
-    /// AES-CBC, HMAC, or one after the other.
+    /// A cipher, a keyed hash, or one after the other.
     Separate(Box<Separate>),
 }
 
@@ -33,15 +35,91 @@ pub(super) struct Gcm {
 
 /// A cipher, a keyed hash, or both.
 pub(super) struct Separate {
-    pub(super) cipher: Option<AesKey>,
+    pub(super) cipher: Option<Cipher>,
     pub(super) integrity: Option<Integrity>,
+}
+
+/// A cipher.
+pub(super) enum Cipher {
+    /// AES-CBC, with a whole IV in the packet.
+    Cbc(AesKey),
+    /// AES in counter mode; with a salt the packet holds eight bytes, and the counter begins with 1 (RFC 3686 section 4), without one it
+    /// holds the first counter block.
+    Ctr(AesKey, Option<[u8; 4]>),
 }
 
 /// A keyed hash.
 pub(super) struct Integrity {
-    pub(super) hash: Hash,
-    pub(super) key: HmacKey,
+    pub(super) hash: KeyedHash,
     pub(super) tag_len: usize,
+}
+
+/// Which, with its key.
+pub(super) enum KeyedHash {
+    Hmac(Hash, HmacKey),
+    /// AES-XCBC-MAC or AES-CMAC.
+    CbcMac(Box<CbcMacKey>),
+    Gmac(Box<Gmac>),
+}
+
+/// GMAC: the packet holds what its nonces have behind the salt.
+pub(super) struct Gmac {
+    pub(super) key: GcmKey,
+    nonce: [u8; NONCE],
+    salt_len: usize,
+}
+
+/// Bytes of a nonce of GCM.
+const NONCE: usize = 12;
+
+impl Cipher {
+    /// Bytes of the packet's part of the IV.
+    #[inline]
+    pub(super) fn iv_len(&self) -> usize {
+        match self {
+            Self::Cbc(_) | Self::Ctr(_, None) => BLOCK,
+            Self::Ctr(_, Some(_)) => 8,
+        }
+    }
+
+    /// Whether a range of this length can be encrypted.
+    #[inline]
+    pub(super) fn takes(&self, len: usize) -> bool {
+        matches!(self, Self::Ctr(..)) || len.is_multiple_of(BLOCK)
+    }
+}
+
+impl Integrity {
+    /// Bytes of the packet's part of the nonce, if there is one.
+    #[inline]
+    pub(super) fn iv_len(&self) -> Option<usize> {
+        match &self.hash {
+            KeyedHash::Gmac(gmac) => Some(NONCE - gmac.salt_len),
+            KeyedHash::Hmac(..) | KeyedHash::CbcMac(_) => None,
+        }
+    }
+}
+
+impl Gmac {
+    fn new(key: &[u8], salt: &[u8]) -> Option<Self> {
+        let mut nonce = [0; NONCE];
+        nonce.get_mut(..salt.len())?.copy_from_slice(salt);
+        Some(Self { key: GcmKey::new(key)?, nonce, salt_len: salt.len() })
+    }
+
+    /// The nonce from the bytes of a packet from where its part begins; `None` where they are too few.
+    #[inline]
+    pub(super) fn nonce(&self, part: &[u8]) -> Option<[u8; NONCE]> {
+        let mut nonce = self.nonce;
+        // That of ESP is eight bytes: two words that take no detour over a loop.
+        if self.salt_len == 4 {
+            *nonce.last_chunk_mut::<8>()? = *part.first_chunk()?;
+        } else {
+            let to = nonce.get_mut(self.salt_len..)?;
+            to.copy_from_slice(part.get(..to.len())?);
+        }
+        Some(nonce)
+    }
 }
 
 impl std::fmt::Debug for Fast {
@@ -61,10 +139,10 @@ impl Fast {
                 let (key, salt) = (GcmKey::new(key.bytes())?, salt.bytes().try_into().ok()?);
                 return Some(Self::Gcm(Box::new(Gcm { key, salt, tag_len: *tag_len })));
             }
-            [cipher @ Transform::Cipher { .. }] => (Some(cbc(cipher)?), None),
+            [cipher @ Transform::Cipher { .. }] => (Some(self::cipher(cipher)?), None),
             [hash @ Transform::Integrity { .. }] => (None, Some(integrity(hash)?)),
             [cipher @ Transform::Cipher { .. }, hash @ Transform::Integrity { .. }] => {
-                (Some(cbc(cipher)?), Some(integrity(hash)?))
+                (Some(self::cipher(cipher)?), Some(integrity(hash)?))
             }
             _ => return None,
         };
@@ -72,22 +150,37 @@ impl Fast {
     }
 }
 
-fn cbc(transform: &Transform) -> Option<AesKey> {
-    match transform {
-        Transform::Cipher { algorithm: CipherAlgorithm::AesCbc, key, .. } => AesKey::new(key.bytes()),
+fn cipher(transform: &Transform) -> Option<Cipher> {
+    let Transform::Cipher { algorithm, key, salt, .. } = transform else { return None };
+    match (algorithm, salt.bytes()) {
+        (CipherAlgorithm::AesCbc, []) => AesKey::new(key.bytes()).map(Cipher::Cbc),
+        (CipherAlgorithm::AesCtr, []) => AesKey::new(key.bytes()).map(|key| Cipher::Ctr(key, None)),
+        (CipherAlgorithm::AesCtr, &[a, b, c, d]) => {
+            AesKey::new(key.bytes()).map(|key| Cipher::Ctr(key, Some([a, b, c, d])))
+        }
         _ => None,
     }
 }
 
 fn integrity(transform: &Transform) -> Option<Integrity> {
-    let Transform::Integrity { algorithm, key, tag_len, .. } = transform else { return None };
+    let Transform::Integrity { algorithm, key, salt, tag_len, .. } = transform else { return None };
+    let hmac = |hash| KeyedHash::Hmac(hash, HmacKey::new(hash, Key::bytes(key)));
+    let cbc_mac = |key| KeyedHash::CbcMac(Box::new(key));
     let hash = match algorithm {
-        IntegrityAlgorithm::HmacSha1 => Hash::Sha1,
-        IntegrityAlgorithm::HmacSha256 => Hash::Sha256,
+        IntegrityAlgorithm::HmacSha1 => hmac(Hash::Sha1),
+        IntegrityAlgorithm::HmacSha256 => hmac(Hash::Sha256),
+        IntegrityAlgorithm::HmacSha384 => hmac(Hash::Sha384),
+        IntegrityAlgorithm::HmacSha512 => hmac(Hash::Sha512),
+        IntegrityAlgorithm::AesXcbcMac => CbcMacKey::xcbc(key.bytes()).map(cbc_mac)?,
+        IntegrityAlgorithm::AesCmac => CbcMacKey::cmac(key.bytes()).map(cbc_mac)?,
+        IntegrityAlgorithm::AesGmac => {
+            Gmac::new(key.bytes(), salt.bytes()).map(|gmac| KeyedHash::Gmac(Box::new(gmac)))?
+        }
         _ => return None,
     };
-    if *tag_len > hash.len() {
-        return None;
-    }
-    Some(Integrity { hash, key: HmacKey::new(hash, Key::bytes(key)), tag_len: *tag_len })
+    let whole = match &hash {
+        KeyedHash::Hmac(hash, _) => hash.len(),
+        KeyedHash::CbcMac(_) | KeyedHash::Gmac(_) => BLOCK,
+    };
+    (*tag_len <= whole).then_some(Integrity { hash, tag_len: *tag_len })
 }

@@ -20,8 +20,6 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
-mod block;
-#[cfg(target_arch = "x86_64")]
 mod sse;
 #[cfg(test)]
 mod tests;
@@ -80,7 +78,7 @@ impl GcmKey {
     }
 }
 
-/// Encrypts `data` in place and returns the whole tag. With no data it is GMAC over `aad`.
+/// Encrypts `data` in place and returns the whole tag.
 ///
 /// `level` chooses the kernels; one that the processor lacks stands for its best, and [`Level::Portable`] for [`Level::Sse`]. A key that was never expanded
 /// gives zeros and leaves `data` alone.
@@ -115,6 +113,56 @@ pub(in crate::drivers::multibuffer) fn open(
         run::<true>(level, key, nonce, aad, data);
     }
     right
+}
+
+/// GMAC: the whole tag over `data`, where all are associated. The high half of an extended sequence number stands behind their first four
+/// bytes (RFC 4543 section 3.3).
+///
+/// `level` is as for [`seal`].
+pub(in crate::drivers::multibuffer) fn authenticate(
+    level: Level,
+    key: &GcmKey,
+    nonce: &[u8; 12],
+    data: &[u8],
+    high: Option<[u8; 4]>,
+) -> [u8; 16] {
+    let Some(high) = high else { return run_authenticate(level, key, nonce, None, data) };
+    if let Some((&[a, b, c, d, e, f, g, h, i, j, k, l], rest)) = data.split_first_chunk() {
+        // In registers: a load of 16 bytes behind stores of single ones would wait for those.
+        let low = u128::from(u64::from_le_bytes([e, f, g, h, i, j, k, l]));
+        let front = low << 64 | u128::from(u32::from_le_bytes(high)) << 32;
+        let front = front | u128::from(u32::from_le_bytes([a, b, c, d]));
+        return run_authenticate(level, key, nonce, Some(front), rest);
+    }
+    let mut short = [0; 16];
+    let (spi, low) = data.split_at(data.len().min(4));
+    let bytes = spi.iter().chain(&high).chain(low);
+    short.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
+    run_authenticate(level, key, nonce, None, &short[..data.len() + high.len()])
+}
+
+fn run_authenticate(
+    level: Level,
+    key: &GcmKey,
+    nonce: &[u8; 12],
+    front: Option<u128>,
+    rest: &[u8],
+) -> [u8; 16] {
+    #[cfg(target_arch = "x86_64")]
+    match (key.best, level.min(key.best)) {
+        (Level::Portable, _) => [0; 16],
+        // SAFETY: the level is at most the best of this processor.
+        (_, Level::Avx512) => unsafe { avx512::authenticate(key, nonce, front, rest) },
+        // SAFETY: the level is at most the best of this processor.
+        (_, Level::Avx2) => unsafe { avx2::authenticate(key, nonce, front, rest) },
+        // SAFETY: the best level is at least this one.
+        (_, Level::Sse | Level::Portable) => unsafe { sse::authenticate(key, nonce, front, rest) },
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (level, key, nonce, front, rest);
+        [0; 16]
+    }
 }
 
 /// A tag as a number, with zeros for what is cut off, and the mask of what is not; `None` for a tag of another length than 8, 12 or 16.

@@ -5,7 +5,11 @@
 //! checked when the driver was made.
 
 pub(super) mod aes_key;
+#[cfg(target_arch = "x86_64")]
+mod block;
 pub(super) mod cbc;
+pub(super) mod cbc_mac;
+pub(super) mod ctr;
 pub(super) mod gcm;
 #[cfg(test)]
 mod guard;

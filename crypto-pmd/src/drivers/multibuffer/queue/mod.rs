@@ -151,7 +151,7 @@ fn work(sessions: &View<Session>, batch: &mut [Job], tools: &mut Tools) {
     }
     match plans.as_slice() {
         [] => {}
-        [plan] => single::run(tools.level, plan, batch, &mut tools.desk),
+        [plan] if single::run(tools.level, plan, batch, &mut tools.desk) => {}
         _ => passes::run(tools.level, &mut plans, batch, &mut tools.desk),
     }
 }

@@ -1,45 +1,62 @@
-//! A batch in passes: CBC encryption over all packets that want it, then the keyed hashes of all packets of both directions, then tags are
-//! written or compared, and what is genuine is decrypted.
+//! A batch in passes: encryption of all packets that want it, then the keyed hashes of all packets of both directions, those of one kind side
+//! by side, then tags are written or compared, and what is genuine is decrypted.
 
 use pipeline::MAX_BURST;
 use smallvec::SmallVec;
 
 use crate::drivers::multibuffer::Level;
 use crate::drivers::multibuffer::kernels::cbc::{self, BLOCK, CbcLane};
+use crate::drivers::multibuffer::kernels::cbc_mac::{self, CbcMacLane};
 use crate::drivers::multibuffer::kernels::hmac::{self, Hash, MacLane, TAG};
-use crate::drivers::multibuffer::session::{Integrity, Separate};
+use crate::drivers::multibuffer::kernels::{ctr, gcm};
+use crate::drivers::multibuffer::session::{Cipher, Integrity, KeyedHash, Separate};
 use crate::job::{Job, Operation, Shape, Status};
 
 use super::desk::{self, Desk};
 use super::tag::is_equal;
 
 /// Lanes of a batch.
-type Lanes<L> = SmallVec<[L; MAX_BURST]>;
+pub(super) type Lanes<L> = SmallVec<[L; MAX_BURST]>;
 
-/// The packets of a batch that go through the passes, by their number in it.
-pub(super) type Plans<'s> = SmallVec<[Plan<'s>; MAX_BURST]>;
+/// The packets of a batch that go through the passes.
+pub(super) type Plans<'s> = Lanes<Plan<'s>>;
 
 /// One of them: all that it names lies in its packet.
 pub(super) struct Plan<'s> {
-    pub(super) number: usize,
+    pub(super) place: Place,
     pub(super) unit: &'s Separate,
     pub(super) encrypts: bool,
-    /// It is worked on in its packet, not on its sheet.
-    pub(super) in_place: bool,
     /// Its tag is right, or there is none to check.
     genuine: bool,
+}
+
+/// Where a packet is worked on.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// Its number in the batch.
+    pub(super) number: usize,
+    /// In its packet, not on its sheet.
+    pub(super) in_packet: bool,
+}
+
+impl Place {
+    /// `None` for a job that is out of the ordinary; lays its packet out if that is necessary.
+    #[inline]
+    pub(super) fn of(number: usize, job: &Job, sheet: &mut [u8]) -> Option<Self> {
+        let in_packet = desk::is_in_place(job)?;
+        (in_packet || desk::lay_out(job, sheet)).then_some(Self { number, in_packet })
+    }
 }
 
 impl<'s> Plan<'s> {
     /// `None` for a job that is out of the ordinary, or names what is not in its packet.
     #[inline]
-    pub(super) fn new(number: usize, unit: &'s Separate, job: &mut Job, sheet: &mut [u8]) -> Option<Self> {
-        let in_place = desk::is_in_place(job)?;
-        if !fits(unit, job) || (!in_place && !desk::lay_out(job, sheet)) {
+    pub(super) fn new(number: usize, unit: &'s Separate, job: &Job, sheet: &mut [u8]) -> Option<Self> {
+        if !fits(unit, job) {
             return None;
         }
-        let encrypts = job.operation() == Operation::Encrypt;
-        Some(Self { number, unit, encrypts, in_place, genuine: true })
+        let place = Place::of(number, job, sheet)?;
+        Some(Self { place, unit, encrypts: job.operation() == Operation::Encrypt, genuine: true })
     }
 }
 
@@ -51,23 +68,47 @@ fn within((offset, len): (usize, usize), whole: usize) -> bool {
 #[inline]
 fn fits(unit: &Separate, job: &Job) -> bool {
     let len = job.source().packet_len();
-    let cipher_range = job.cipher_range();
-    let cipher_fits = unit.cipher.is_none()
-        || (within(cipher_range, len)
-            && cipher_range.1.is_multiple_of(BLOCK)
-            && within((job.iv_offset(), BLOCK), len));
-    let tag_fits = |integrity: &Integrity| {
-        within(job.integrity_range(), len) && within((job.tag_offset(), integrity.tag_len), len)
+    let iv_fits = |iv_len| within((job.iv_offset(), iv_len), len);
+    let cipher_fits = |cipher: &Cipher| {
+        let range = job.cipher_range();
+        within(range, len) && cipher.takes(range.1) && iv_fits(cipher.iv_len())
     };
-    cipher_fits && unit.integrity.as_ref().is_none_or(tag_fits)
+    let tag_fits = |unit: &Integrity| {
+        let range = job.integrity_range();
+        let nonce_fits = |iv_len| iv_fits(iv_len) && (job.esn_high().is_none() || range.1 >= 4);
+        within(range, len)
+            && within((job.tag_offset(), unit.tag_len), len)
+            && unit.iv_len().is_none_or(nonce_fits)
+    };
+    unit.cipher.as_ref().is_none_or(cipher_fits) && unit.integrity.as_ref().is_none_or(tag_fits)
 }
 
-/// The IV and the cipher range of a packet that was looked at.
+/// The IV or the first counter block, and the cipher range, of a packet that was looked at.
 #[inline(always)]
-pub(super) fn cipher_parts<'t>(text: &'t mut [u8], shape: &Shape<'_>) -> Option<([u8; BLOCK], &'t mut [u8])> {
-    let iv = *text.get(shape.iv_offset..)?.first_chunk()?;
+pub(super) fn cipher_parts<'t>(
+    cipher: &Cipher,
+    text: &'t mut [u8],
+    shape: &Shape<'_>,
+) -> Option<([u8; BLOCK], &'t mut [u8])> {
+    let part = text.get(shape.iv_offset..)?;
+    let iv = match cipher {
+        Cipher::Cbc(_) | Cipher::Ctr(_, None) => *part.first_chunk()?,
+        Cipher::Ctr(_, Some(salt)) => {
+            let part = u64::from_le_bytes(*part.first_chunk()?);
+            let counter = u128::from(1_u32.swap_bytes()) << 96 | u128::from(part) << 32;
+            (counter | u128::from(u32::from_le_bytes(*salt))).to_le_bytes()
+        }
+    };
     let (offset, len) = shape.cipher;
     Some((iv, text.get_mut(offset..offset + len)?))
+}
+
+/// What is authenticated, and the extra bytes behind it.
+#[inline(always)]
+pub(super) fn mac_parts<'t>(text: &'t [u8], shape: &Shape<'_>) -> (&'t [u8], Option<[u8; 4]>) {
+    let (offset, len) = shape.integrity;
+    // That it lies inside was seen to when the plan was made.
+    (text.get(offset..offset + len).unwrap_or_default(), shape.esn_high.map(u32::to_be_bytes))
 }
 
 /// Writes a packet's tag, or compares it; false when it is another.
@@ -85,77 +126,188 @@ pub(super) fn settle(encrypts: bool, tag_len: usize, text: &mut [u8], shape: &Sh
 /// Does all plans.
 pub(super) fn run(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
     encrypt(level, plans, batch, desk);
-    authenticate(level, Hash::Sha1, plans, batch, desk);
-    authenticate(level, Hash::Sha256, plans, batch, desk);
+    authenticate(level, plans, batch, desk);
     decrypt(level, plans, batch, desk);
-    finish(plans, batch, desk);
+    for Plan { place, genuine, .. } in plans.iter() {
+        finish(*place, *genuine, batch, desk);
+    }
 }
 
-/// Plans with what they are for.
+/// At the end: what is not genuine is said to be so, and what was done on a sheet goes where it is wanted.
+#[inline]
+pub(super) fn finish(place: Place, genuine: bool, batch: &mut [Job], desk: &mut Desk) {
+    if genuine && place.in_packet {
+        return;
+    }
+    if let Some((job, sheet)) = batch.get_mut(place.number).zip(desk.sheets().nth(place.number)) {
+        let status = if genuine { desk::hand_over(job, sheet) } else { Status::IntegrityFailed };
+        job.set_status(status);
+    }
+}
+
+/// Plans with the bytes to work on, and what is to be done.
 #[inline(always)]
-fn texts<'t, P>(
+pub(super) fn texts<'t, P>(
     plans: impl Iterator<Item = P>,
-    number: impl Fn(&P) -> (usize, bool),
+    place: impl Fn(&P) -> Place,
     batch: &'t mut [Job],
     desk: &'t mut Desk,
 ) -> impl Iterator<Item = (P, &'t mut [u8], Shape<'t>)> {
     let mut jobs = batch.iter_mut().zip(desk.sheets());
     let mut next = 0;
     plans.filter_map(move |plan| {
-        let (number, in_place) = number(&plan);
+        let Place { number, in_packet } = place(&plan);
         let (job, sheet) = jobs.nth(number - next)?;
         next = number + 1;
-        let (text, shape) = desk::text(in_place, job, sheet);
+        let (text, shape) = desk::text(in_packet, job, sheet);
         Some((plan, text, shape))
     })
 }
 
-/// First pass: everything that is to be encrypted.
+/// First pass: everything that is to be encrypted. Counter mode goes packet by packet, since its blocks do not wait for each other.
 #[inline(never)]
 fn encrypt(level: Level, plans: &[Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
     let mut lanes: Lanes<CbcLane<'_>> = SmallVec::new();
     let wanted = plans.iter().filter(|plan| plan.encrypts && plan.unit.cipher.is_some());
-    for (plan, text, shape) in texts(wanted, |plan| (plan.number, plan.in_place), batch, desk) {
-        if let Some(key) = &plan.unit.cipher
-            && let Some((iv, data)) = cipher_parts(text, &shape)
+    for (plan, text, shape) in texts(wanted, |plan| plan.place, batch, desk) {
+        if let Some(cipher) = &plan.unit.cipher
+            && let Some((iv, data)) = cipher_parts(cipher, text, &shape)
             && !data.is_empty()
         {
-            lanes.push(CbcLane { key, iv, data });
+            match cipher {
+                Cipher::Cbc(key) => lanes.push(CbcLane { key, iv, data }),
+                Cipher::Ctr(key, _) => ctr::apply(level, key, &iv, data),
+            }
         }
     }
-    cbc::encrypt(level, &mut lanes);
+    if !lanes.is_empty() {
+        cbc::encrypt(level, &mut lanes);
+    }
 }
 
-/// Second pass: the tags of one hash, made or checked.
-#[inline(never)]
-fn authenticate(level: Level, hash: Hash, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
-    let of = |plan: &Plan<'_>| plan.unit.integrity.as_ref().is_some_and(|unit| unit.hash == hash);
-    let mut lanes: Lanes<MacLane<'_>> = SmallVec::new();
-    let wanted = plans.iter().filter(|plan| of(plan));
-    for (plan, text, shape) in texts(wanted, |plan| (plan.number, plan.in_place), batch, desk) {
-        if let Some(unit) = &plan.unit.integrity {
-            let (offset, len) = shape.integrity;
-            // That it lies inside was seen to when the plan was made.
-            let data = text.get(offset..offset + len).unwrap_or_default();
-            lanes.push(MacLane {
-                key: &unit.key,
-                data,
-                extra: shape.esn_high.map(u32::to_be_bytes),
-                tag: [0; TAG],
-            });
+/// Keyed hashes that go side by side.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    HmacSha1,
+    HmacSha256,
+    HmacSha384,
+    HmacSha512,
+    CbcMac,
+    Gmac,
+}
+
+impl Kind {
+    const ALL: [Self; 6] =
+        [Self::HmacSha1, Self::HmacSha256, Self::HmacSha384, Self::HmacSha512, Self::CbcMac, Self::Gmac];
+
+    #[inline]
+    fn of(hash: &KeyedHash) -> Self {
+        match hash {
+            KeyedHash::Hmac(Hash::Sha1, _) => Self::HmacSha1,
+            KeyedHash::Hmac(Hash::Sha256, _) => Self::HmacSha256,
+            KeyedHash::Hmac(Hash::Sha384, _) => Self::HmacSha384,
+            KeyedHash::Hmac(Hash::Sha512, _) => Self::HmacSha512,
+            KeyedHash::CbcMac(_) => Self::CbcMac,
+            KeyedHash::Gmac(_) => Self::Gmac,
         }
     }
-    if lanes.is_empty() {
-        return;
+
+    #[inline]
+    fn is_of(self, plan: &Plan<'_>) -> bool {
+        plan.unit.integrity.as_ref().is_some_and(|unit| Self::of(&unit.hash) == self)
+    }
+}
+
+/// Second pass: tags, made or checked, those of one kind side by side.
+#[inline(never)]
+fn authenticate(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
+    let mut kinds = 0;
+    let hashes = plans.iter().filter_map(|plan| plan.unit.integrity.as_ref());
+    hashes.for_each(|unit| kinds |= 1 << Kind::of(&unit.hash) as u8);
+    for kind in Kind::ALL.into_iter().filter(|kind| kinds & 1 << *kind as u8 != 0) {
+        match kind {
+            Kind::HmacSha1 => hmac_tags(level, Hash::Sha1, kind, plans, batch, desk),
+            Kind::HmacSha256 => hmac_tags(level, Hash::Sha256, kind, plans, batch, desk),
+            Kind::HmacSha384 => hmac_tags(level, Hash::Sha384, kind, plans, batch, desk),
+            Kind::HmacSha512 => hmac_tags(level, Hash::Sha512, kind, plans, batch, desk),
+            Kind::CbcMac => cbc_mac_tags(level, plans, batch, desk),
+            Kind::Gmac => gmac_tags(level, plans, batch, desk),
+        }
+    }
+}
+
+/// The keyed hash of every plan of a kind, with its packet.
+#[inline(always)]
+fn of_kind<'t, 's, 'p: 't>(
+    kind: Kind,
+    plans: &'p [Plan<'s>],
+    batch: &'t mut [Job],
+    desk: &'t mut Desk,
+) -> impl Iterator<Item = (&'s KeyedHash, &'t [u8], Shape<'t>)> {
+    let wanted = plans.iter().filter(move |plan| kind.is_of(plan));
+    texts(wanted, |plan| plan.place, batch, desk)
+        .filter_map(|(plan, text, shape)| Some((&plan.unit.integrity.as_ref()?.hash, &*text, shape)))
+}
+
+fn hmac_tags(
+    level: Level,
+    hash: Hash,
+    kind: Kind,
+    plans: &mut [Plan<'_>],
+    batch: &mut [Job],
+    desk: &mut Desk,
+) {
+    let mut lanes: Lanes<MacLane<'_>> = SmallVec::new();
+    for (hash, text, shape) in of_kind(kind, plans, batch, desk) {
+        let (KeyedHash::Hmac(_, key), (data, extra)) = (hash, mac_parts(text, &shape)) else { continue };
+        lanes.push(MacLane { key, data, extra, tag: [0; TAG] });
     }
     hmac::run(level, hash, &mut lanes);
     let mut tags: Lanes<[u8; TAG]> = SmallVec::new();
     tags.extend(lanes.iter().map(|lane| lane.tag));
     drop(lanes);
-    let wanted = plans.iter_mut().filter(|plan| of(plan));
-    for ((plan, text, shape), tag) in
-        texts(wanted, |plan| (plan.number, plan.in_place), batch, desk).zip(&tags)
-    {
+    settle_all(kind, plans, batch, desk, &tags);
+}
+
+fn cbc_mac_tags(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
+    let mut lanes: Lanes<CbcMacLane<'_>> = SmallVec::new();
+    for (hash, text, shape) in of_kind(Kind::CbcMac, plans, batch, desk) {
+        let (KeyedHash::CbcMac(key), (data, extra)) = (hash, mac_parts(text, &shape)) else { continue };
+        lanes.push(CbcMacLane { key, data, extra, tag: [0; BLOCK] });
+    }
+    cbc_mac::run(level, &mut lanes);
+    let mut tags: Lanes<[u8; BLOCK]> = SmallVec::new();
+    tags.extend(lanes.iter().map(|lane| lane.tag));
+    drop(lanes);
+    settle_all(Kind::CbcMac, plans, batch, desk, &tags);
+}
+
+/// One by one, since the processor overlaps them by itself.
+fn gmac_tags(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
+    let mut tags: Lanes<[u8; BLOCK]> = SmallVec::new();
+    tags.extend(of_kind(Kind::Gmac, plans, batch, desk).map(|(hash, text, shape)| {
+        let (KeyedHash::Gmac(gmac), (data, high)) = (hash, mac_parts(text, &shape)) else {
+            return [0; BLOCK];
+        };
+        // That the nonce lies inside was seen to when the plan was made.
+        let part = text.get(shape.iv_offset..).unwrap_or_default();
+        let nonce = gmac.nonce(part).unwrap_or_default();
+        gcm::authenticate(level, &gmac.key, &nonce, data, high)
+    }));
+    settle_all(Kind::Gmac, plans, batch, desk, &tags);
+}
+
+/// Writes the tags of one kind, or compares them.
+#[inline(always)]
+fn settle_all<const LEN: usize>(
+    kind: Kind,
+    plans: &mut [Plan<'_>],
+    batch: &mut [Job],
+    desk: &mut Desk,
+    tags: &[[u8; LEN]],
+) {
+    let wanted = plans.iter_mut().filter(|plan| kind.is_of(plan));
+    for ((plan, text, shape), tag) in texts(wanted, |plan| plan.place, batch, desk).zip(tags) {
         let tag_len = plan.unit.integrity.as_ref().map_or(0, |unit| unit.tag_len);
         plan.genuine = settle(plan.encrypts, tag_len, text, &shape, tag);
     }
@@ -165,22 +317,14 @@ fn authenticate(level: Level, hash: Hash, plans: &mut [Plan<'_>], batch: &mut [J
 #[inline(never)]
 fn decrypt(level: Level, plans: &[Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
     let wanted = plans.iter().filter(|plan| !plan.encrypts && plan.genuine);
-    for (plan, text, shape) in texts(wanted, |plan| (plan.number, plan.in_place), batch, desk) {
-        if let Some(key) = &plan.unit.cipher
-            && let Some((iv, data)) = cipher_parts(text, &shape)
+    for (plan, text, shape) in texts(wanted, |plan| plan.place, batch, desk) {
+        if let Some(cipher) = &plan.unit.cipher
+            && let Some((iv, data)) = cipher_parts(cipher, text, &shape)
         {
-            cbc::decrypt(level, key, &iv, data);
-        }
-    }
-}
-
-/// At the end: what is not genuine is said to be so, and what was done in a copy goes where it is wanted.
-fn finish(plans: &[Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
-    for plan in plans.iter().filter(|plan| !plan.genuine || !plan.in_place) {
-        let sheet = desk.sheets().nth(plan.number);
-        if let Some((job, sheet)) = batch.get_mut(plan.number).zip(sheet) {
-            let status = if plan.genuine { desk::hand_over(job, sheet) } else { Status::IntegrityFailed };
-            job.set_status(status);
+            match cipher {
+                Cipher::Cbc(key) => cbc::decrypt(level, key, &iv, data),
+                Cipher::Ctr(key, _) => ctr::apply(level, key, &iv, data),
+            }
         }
     }
 }

@@ -3,53 +3,71 @@
 use crate::drivers::multibuffer::Level;
 use crate::drivers::multibuffer::kernels::aes_key::AesKey;
 use crate::drivers::multibuffer::kernels::cbc;
-use crate::drivers::multibuffer::kernels::hmac::{self, Both, MacLane, TAG};
-use crate::drivers::multibuffer::session::{Integrity, Separate};
-use crate::job::{Job, Shape, Status};
+use crate::drivers::multibuffer::kernels::hmac::{self, Both, HmacKey, MacLane, TAG};
+use crate::drivers::multibuffer::session::{Cipher, KeyedHash, Separate};
+use crate::job::{Job, Shape};
 
 use super::desk::{self, Desk};
-use super::passes::{Plan, cipher_parts, settle};
+use super::passes::{Plan, cipher_parts, finish, mac_parts, settle};
 
-/// Does the only plan of a batch.
-pub(super) fn run(level: Level, plan: &Plan<'_>, batch: &mut [Job], desk: &mut Desk) {
-    let sheet = desk.sheets().nth(plan.number);
-    let Some((job, sheet)) = batch.get_mut(plan.number).zip(sheet) else { return };
-    let (text, shape) = desk::text(plan.in_place, job, sheet);
-    let genuine = match plan.encrypts {
-        true => encrypt(level, plan.unit, text, &shape),
-        false => decrypt(level, plan.unit, text, &shape),
-    };
-    if !genuine {
-        job.set_status(Status::IntegrityFailed);
-    } else if !plan.in_place {
-        let status = desk::hand_over(job, sheet);
-        job.set_status(status);
+/// What is done here: AES-CBC, an HMAC, or both.
+struct Unit<'s> {
+    cipher: Option<(&'s Cipher, &'s AesKey)>,
+    /// With the length of the tag.
+    hash: Option<(&'s HmacKey, usize)>,
+}
+
+impl<'s> Unit<'s> {
+    /// `None` where lanes cost nothing that could be saved.
+    #[inline]
+    fn of(unit: &'s Separate) -> Option<Self> {
+        let cipher = match &unit.cipher {
+            None => None,
+            Some(cipher @ Cipher::Cbc(key)) => Some((cipher, key)),
+            Some(Cipher::Ctr(..)) => return None,
+        };
+        let hash = match unit.integrity.as_ref().map(|unit| (&unit.hash, unit.tag_len)) {
+            None => None,
+            Some((KeyedHash::Hmac(_, key), tag_len)) => Some((key, tag_len)),
+            Some(_) => return None,
+        };
+        Some(Self { cipher, hash })
     }
 }
 
+/// Does the only plan of a batch; false, and nothing is done, for one that the passes do as well.
 #[inline]
-fn encrypt(level: Level, unit: &Separate, text: &mut [u8], shape: &Shape<'_>) -> bool {
-    if let (Some(key), Some(integrity)) = (&unit.cipher, &unit.integrity)
-        && let Some(tag) = encrypt_and_hash(key, integrity, text, shape)
+pub(super) fn run(level: Level, plan: &Plan<'_>, batch: &mut [Job], desk: &mut Desk) -> bool {
+    let Some(unit) = Unit::of(plan.unit) else { return false };
+    let number = plan.place.number;
+    let Some((job, sheet)) = batch.get_mut(number).zip(desk.sheets().nth(number)) else { return false };
+    let (text, shape) = desk::text(plan.place.in_packet, job, sheet);
+    let genuine = match plan.encrypts {
+        true => encrypt(level, &unit, text, &shape),
+        false => decrypt(level, &unit, text, &shape),
+    };
+    finish(plan.place, genuine, batch, desk);
+    true
+}
+
+#[inline]
+fn encrypt(level: Level, unit: &Unit<'_>, text: &mut [u8], shape: &Shape<'_>) -> bool {
+    if let (Some((_, key)), Some((hash, tag_len))) = (unit.cipher, unit.hash)
+        && let Some(tag) = encrypt_and_hash(key, hash, text, shape)
     {
-        return settle(true, integrity.tag_len, text, shape, &tag);
+        return settle(true, tag_len, text, shape, &tag);
     }
-    if let Some(key) = &unit.cipher
-        && let Some((iv, data)) = cipher_parts(text, shape)
+    if let Some((cipher, key)) = unit.cipher
+        && let Some((iv, data)) = cipher_parts(cipher, text, shape)
     {
         cbc::encrypt_one(key, &iv, data);
     }
-    unit.integrity.as_ref().is_none_or(|unit| authenticate(level, true, unit, text, shape))
+    unit.hash.is_none_or(|(key, tag_len)| authenticate(level, true, (key, tag_len), text, shape))
 }
 
 /// Both at once, where what is encrypted is the end of what is authenticated, as in ESP; else `None`, and nothing is done.
 #[inline]
-fn encrypt_and_hash(
-    key: &AesKey,
-    integrity: &Integrity,
-    text: &mut [u8],
-    shape: &Shape<'_>,
-) -> Option<[u8; 32]> {
+fn encrypt_and_hash(key: &AesKey, hash: &HmacKey, text: &mut [u8], shape: &Shape<'_>) -> Option<[u8; 32]> {
     let ((cipher, cipher_len), (offset, len)) = (shape.cipher, shape.integrity);
     let clear = cipher.checked_sub(offset)?;
     if clear + cipher_len != len {
@@ -58,16 +76,16 @@ fn encrypt_and_hash(
     let iv = *text.get(shape.iv_offset..)?.first_chunk()?;
     let extra = shape.esn_high.map(u32::to_be_bytes);
     let data = text.get_mut(offset..offset + len)?;
-    Some(hmac::encrypt_then_mac(Both { key, iv, hash: &integrity.key, data, clear, extra }))
+    hmac::encrypt_then_mac(Both { key, iv, hash, data, clear, extra })
 }
 
 #[inline]
-fn decrypt(level: Level, unit: &Separate, text: &mut [u8], shape: &Shape<'_>) -> bool {
-    if !unit.integrity.as_ref().is_none_or(|unit| authenticate(level, false, unit, text, shape)) {
+fn decrypt(level: Level, unit: &Unit<'_>, text: &mut [u8], shape: &Shape<'_>) -> bool {
+    if !unit.hash.is_none_or(|(key, tag_len)| authenticate(level, false, (key, tag_len), text, shape)) {
         return false;
     }
-    if let Some(key) = &unit.cipher
-        && let Some((iv, data)) = cipher_parts(text, shape)
+    if let Some((cipher, key)) = unit.cipher
+        && let Some((iv, data)) = cipher_parts(cipher, text, shape)
     {
         cbc::decrypt(level, key, &iv, data);
     }
@@ -76,12 +94,16 @@ fn decrypt(level: Level, unit: &Separate, text: &mut [u8], shape: &Shape<'_>) ->
 
 /// Writes or compares the tag.
 #[inline]
-fn authenticate(level: Level, encrypts: bool, unit: &Integrity, text: &mut [u8], shape: &Shape<'_>) -> bool {
-    let (offset, len) = shape.integrity;
-    let data = text.get(offset..offset + len).unwrap_or_default();
-    let extra = shape.esn_high.map(u32::to_be_bytes);
-    let mut lane = MacLane { key: &unit.key, data, extra, tag: [0; TAG] };
+fn authenticate(
+    level: Level,
+    encrypts: bool,
+    (key, tag_len): (&HmacKey, usize),
+    text: &mut [u8],
+    shape: &Shape<'_>,
+) -> bool {
+    let (data, extra) = mac_parts(text, shape);
+    let mut lane = MacLane { key, data, extra, tag: [0; TAG] };
     hmac::one(level, &mut lane);
     let tag = lane.tag;
-    settle(encrypts, unit.tag_len, text, shape, &tag)
+    settle(encrypts, tag_len, text, shape, &tag)
 }

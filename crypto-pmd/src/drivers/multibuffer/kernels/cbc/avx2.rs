@@ -11,29 +11,30 @@ use crate::drivers::multibuffer::kernels::aes_key::AesKey;
 /// Packets side by side at most.
 pub(super) const LANES: usize = 16;
 
-/// Encrypts `blocks` blocks of each slot; 1, 2, 4, 8 or 16 slots with keys of one size. Chains are moved on, places are not.
+/// Encrypts `blocks` blocks of each slot; 1, 2, 4, 8 or 16 slots with keys of one size. Chains are moved on, places are not. Without `STORE` only the
+/// chains are written.
 ///
 /// # Safety
-/// The processor has AVX2 and VAES; so many blocks from each place on are the caller's alone.
+/// The processor has AVX2 and VAES; so many blocks may be read from each place on, and with `STORE` are the caller's alone.
 #[target_feature(enable = "avx2,vaes,aes")]
-pub(super) unsafe fn encrypt(slots: &mut [Slot<'_>], blocks: usize) {
+pub(super) unsafe fn encrypt<const STORE: bool>(slots: &mut [Slot<'_>], blocks: usize) {
     let rounds = slots.first().map_or(0, |slot| slot.key.rounds());
     // SAFETY: passed on from the caller.
     unsafe {
         match (slots.len(), rounds) {
-            (16, 10) => run::<8, 10>(slots, blocks),
-            (8, 10) => run::<4, 10>(slots, blocks),
-            (4, 10) => run::<2, 10>(slots, blocks),
-            (2, 10) => run::<1, 10>(slots, blocks),
-            (16, 12) => run::<8, 12>(slots, blocks),
-            (8, 12) => run::<4, 12>(slots, blocks),
-            (4, 12) => run::<2, 12>(slots, blocks),
-            (2, 12) => run::<1, 12>(slots, blocks),
-            (16, 14) => run::<8, 14>(slots, blocks),
-            (8, 14) => run::<4, 14>(slots, blocks),
-            (4, 14) => run::<2, 14>(slots, blocks),
-            (2, 14) => run::<1, 14>(slots, blocks),
-            _ => super::sse::encrypt(slots, blocks),
+            (16, 10) => run::<8, 10, STORE>(slots, blocks),
+            (8, 10) => run::<4, 10, STORE>(slots, blocks),
+            (4, 10) => run::<2, 10, STORE>(slots, blocks),
+            (2, 10) => run::<1, 10, STORE>(slots, blocks),
+            (16, 12) => run::<8, 12, STORE>(slots, blocks),
+            (8, 12) => run::<4, 12, STORE>(slots, blocks),
+            (4, 12) => run::<2, 12, STORE>(slots, blocks),
+            (2, 12) => run::<1, 12, STORE>(slots, blocks),
+            (16, 14) => run::<8, 14, STORE>(slots, blocks),
+            (8, 14) => run::<4, 14, STORE>(slots, blocks),
+            (4, 14) => run::<2, 14, STORE>(slots, blocks),
+            (2, 14) => run::<1, 14, STORE>(slots, blocks),
+            _ => super::sse::encrypt::<STORE>(slots, blocks),
         }
     }
 }
@@ -41,26 +42,27 @@ pub(super) unsafe fn encrypt(slots: &mut [Slot<'_>], blocks: usize) {
 /// # Safety
 /// As [`encrypt`], for `2 * PAIRS` slots.
 #[target_feature(enable = "avx2,vaes,aes")]
-unsafe fn run<const PAIRS: usize, const ROUNDS: usize>(slots: &mut [Slot<'_>], blocks: usize) {
+unsafe fn run<const PAIRS: usize, const ROUNDS: usize, const STORE: bool>(
+    slots: &mut [Slot<'_>],
+    blocks: usize,
+) {
     let Some(first) = slots.first().map(|slot| slot.key) else { return };
     if slots.iter().all(|slot| std::ptr::eq(slot.key, first)) {
         let mut keys = [_mm256_setzero_si256(); 15];
-        for (key, from) in keys.iter_mut().zip(first.enc().keys()) {
+        for (key, from) in keys.iter_mut().zip(first.keys()) {
             *key = _mm256_broadcastsi128_si256(load(from));
         }
         // SAFETY: passed on from the caller.
-        unsafe { walk::<PAIRS, ROUNDS>(slots, blocks, |_, round| keys[round]) };
+        unsafe { walk::<PAIRS, ROUNDS, STORE>(slots, blocks, |_, round| keys[round]) };
     } else {
         let mut keys = [[_mm256_setzero_si256(); 15]; PAIRS];
         for (keys, pair) in keys.iter_mut().zip(slots.chunks_exact(2)) {
-            for (key, (low, high)) in
-                keys.iter_mut().zip(pair[0].key.enc().keys().iter().zip(pair[1].key.enc().keys()))
-            {
+            for (key, (low, high)) in keys.iter_mut().zip(pair[0].key.keys().iter().zip(pair[1].key.keys())) {
                 *key = _mm256_set_m128i(load(high), load(low));
             }
         }
         // SAFETY: passed on from the caller.
-        unsafe { walk::<PAIRS, ROUNDS>(slots, blocks, |pair, round| keys[pair][round]) };
+        unsafe { walk::<PAIRS, ROUNDS, STORE>(slots, blocks, |pair, round| keys[pair][round]) };
     }
 }
 
@@ -68,7 +70,7 @@ unsafe fn run<const PAIRS: usize, const ROUNDS: usize>(slots: &mut [Slot<'_>], b
 /// As [`encrypt`], for `2 * PAIRS` slots.
 #[inline]
 #[target_feature(enable = "avx2,vaes,aes")]
-unsafe fn walk<const PAIRS: usize, const ROUNDS: usize>(
+unsafe fn walk<const PAIRS: usize, const ROUNDS: usize, const STORE: bool>(
     slots: &mut [Slot<'_>],
     blocks: usize,
     key: impl Fn(usize, usize) -> __m256i,
@@ -100,6 +102,9 @@ unsafe fn walk<const PAIRS: usize, const ROUNDS: usize>(
         }
         for pair in 0..PAIRS {
             states[pair] = _mm256_aesenclast_epi128(states[pair], key(pair, ROUNDS));
+            if !STORE {
+                continue;
+            }
             // SAFETY: as above, and exclusively.
             unsafe {
                 _mm256_storeu2_m128i(

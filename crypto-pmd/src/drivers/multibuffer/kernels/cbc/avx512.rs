@@ -14,29 +14,30 @@ pub(super) const LANES: usize = 32;
 /// Blocks in a register.
 const QUAD: usize = 4;
 
-/// Encrypts `blocks` blocks of each slot; 1, 2, 4, 8, 16 or 32 slots with keys of one size. Chains are moved on, places are not.
+/// Encrypts `blocks` blocks of each slot; 1, 2, 4, 8, 16 or 32 slots with keys of one size. Chains are moved on, places are not. Without `STORE` only the
+/// chains are written.
 ///
 /// # Safety
-/// The processor has AVX-512 and VAES; so many blocks from each place on are the caller's alone.
+/// The processor has AVX-512 and VAES; so many blocks may be read from each place on, and with `STORE` are the caller's alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,aes")]
-pub(super) unsafe fn encrypt(slots: &mut [Slot<'_>], blocks: usize) {
+pub(super) unsafe fn encrypt<const STORE: bool>(slots: &mut [Slot<'_>], blocks: usize) {
     let rounds = slots.first().map_or(0, |slot| slot.key.rounds());
     // SAFETY: passed on from the caller.
     unsafe {
         match (slots.len(), rounds) {
-            (32, 10) => run::<8, 10>(slots, blocks),
-            (16, 10) => run::<4, 10>(slots, blocks),
-            (8, 10) => run::<2, 10>(slots, blocks),
-            (4, 10) => run::<1, 10>(slots, blocks),
-            (32, 12) => run::<8, 12>(slots, blocks),
-            (16, 12) => run::<4, 12>(slots, blocks),
-            (8, 12) => run::<2, 12>(slots, blocks),
-            (4, 12) => run::<1, 12>(slots, blocks),
-            (32, 14) => run::<8, 14>(slots, blocks),
-            (16, 14) => run::<4, 14>(slots, blocks),
-            (8, 14) => run::<2, 14>(slots, blocks),
-            (4, 14) => run::<1, 14>(slots, blocks),
-            _ => super::avx2::encrypt(slots, blocks),
+            (32, 10) => run::<8, 10, STORE>(slots, blocks),
+            (16, 10) => run::<4, 10, STORE>(slots, blocks),
+            (8, 10) => run::<2, 10, STORE>(slots, blocks),
+            (4, 10) => run::<1, 10, STORE>(slots, blocks),
+            (32, 12) => run::<8, 12, STORE>(slots, blocks),
+            (16, 12) => run::<4, 12, STORE>(slots, blocks),
+            (8, 12) => run::<2, 12, STORE>(slots, blocks),
+            (4, 12) => run::<1, 12, STORE>(slots, blocks),
+            (32, 14) => run::<8, 14, STORE>(slots, blocks),
+            (16, 14) => run::<4, 14, STORE>(slots, blocks),
+            (8, 14) => run::<2, 14, STORE>(slots, blocks),
+            (4, 14) => run::<1, 14, STORE>(slots, blocks),
+            _ => super::avx2::encrypt::<STORE>(slots, blocks),
         }
     }
 }
@@ -44,25 +45,28 @@ pub(super) unsafe fn encrypt(slots: &mut [Slot<'_>], blocks: usize) {
 /// # Safety
 /// As [`encrypt`], for `4 * QUADS` slots.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,aes")]
-unsafe fn run<const QUADS: usize, const ROUNDS: usize>(slots: &mut [Slot<'_>], blocks: usize) {
+unsafe fn run<const QUADS: usize, const ROUNDS: usize, const STORE: bool>(
+    slots: &mut [Slot<'_>],
+    blocks: usize,
+) {
     let Some(first) = slots.first().map(|slot| slot.key) else { return };
     if slots.iter().all(|slot| std::ptr::eq(slot.key, first)) {
         let mut keys = [_mm512_setzero_si512(); 15];
-        for (key, from) in keys.iter_mut().zip(first.enc().keys()) {
+        for (key, from) in keys.iter_mut().zip(first.keys()) {
             *key = _mm512_broadcast_i32x4(load(from));
         }
         // SAFETY: passed on from the caller.
-        unsafe { walk::<QUADS, ROUNDS>(slots, blocks, |_, round| keys[round]) };
+        unsafe { walk::<QUADS, ROUNDS, STORE>(slots, blocks, |_, round| keys[round]) };
     } else {
         let mut keys = [[_mm512_setzero_si512(); 15]; QUADS];
         for (keys, quad) in keys.iter_mut().zip(slots.chunks_exact(QUAD)) {
             for (round, key) in keys.iter_mut().enumerate() {
-                let of = |lane: usize| load(&quad[lane].key.enc().keys()[round]);
+                let of = |lane: usize| load(&quad[lane].key.keys()[round]);
                 *key = join(of(0), of(1), of(2), of(3));
             }
         }
         // SAFETY: passed on from the caller.
-        unsafe { walk::<QUADS, ROUNDS>(slots, blocks, |quad, round| keys[quad][round]) };
+        unsafe { walk::<QUADS, ROUNDS, STORE>(slots, blocks, |quad, round| keys[quad][round]) };
     }
 }
 
@@ -70,7 +74,7 @@ unsafe fn run<const QUADS: usize, const ROUNDS: usize>(slots: &mut [Slot<'_>], b
 /// As [`encrypt`], for `4 * QUADS` slots.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,aes")]
-unsafe fn walk<const QUADS: usize, const ROUNDS: usize>(
+unsafe fn walk<const QUADS: usize, const ROUNDS: usize, const STORE: bool>(
     slots: &mut [Slot<'_>],
     blocks: usize,
     key: impl Fn(usize, usize) -> __m512i,
@@ -109,6 +113,9 @@ unsafe fn walk<const QUADS: usize, const ROUNDS: usize>(
         for quad in 0..QUADS {
             let state = _mm512_aesenclast_epi128(states[quad], key(quad, ROUNDS));
             states[quad] = state;
+            if !STORE {
+                continue;
+            }
             let at = |lane: usize| -> *mut __m128i { places[QUAD * quad + lane].wrapping_add(offset).cast() };
             // SAFETY: as above, and exclusively.
             unsafe {

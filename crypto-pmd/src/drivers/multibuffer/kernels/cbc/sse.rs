@@ -10,28 +10,29 @@ use crate::drivers::multibuffer::kernels::aes_key::AesKey;
 /// Packets side by side at most.
 pub(super) const LANES: usize = 8;
 
-/// Encrypts `blocks` blocks of each slot; 1, 2, 4 or 8 slots with keys of one size. Chains are moved on, places are not.
+/// Encrypts `blocks` blocks of each slot; 1, 2, 4 or 8 slots with keys of one size. Chains are moved on, places are not. Without `STORE` only the
+/// chains are written.
 ///
 /// # Safety
-/// The processor has AES-NI; so many blocks from each place on are the caller's alone.
+/// The processor has AES-NI; so many blocks may be read from each place on, and with `STORE` are the caller's alone.
 #[target_feature(enable = "aes,sse4.1")]
-pub(super) unsafe fn encrypt(slots: &mut [Slot<'_>], blocks: usize) {
+pub(super) unsafe fn encrypt<const STORE: bool>(slots: &mut [Slot<'_>], blocks: usize) {
     let rounds = slots.first().map_or(0, |slot| slot.key.rounds());
     // SAFETY: passed on from the caller.
     unsafe {
         match (slots.len(), rounds) {
-            (8, 10) => walk::<8, 10>(slots, blocks),
-            (4, 10) => walk::<4, 10>(slots, blocks),
-            (2, 10) => walk::<2, 10>(slots, blocks),
-            (_, 10) => walk::<1, 10>(slots, blocks),
-            (8, 12) => walk::<8, 12>(slots, blocks),
-            (4, 12) => walk::<4, 12>(slots, blocks),
-            (2, 12) => walk::<2, 12>(slots, blocks),
-            (_, 12) => walk::<1, 12>(slots, blocks),
-            (8, _) => walk::<8, 14>(slots, blocks),
-            (4, _) => walk::<4, 14>(slots, blocks),
-            (2, _) => walk::<2, 14>(slots, blocks),
-            _ => walk::<1, 14>(slots, blocks),
+            (8, 10) => walk::<8, 10, STORE>(slots, blocks),
+            (4, 10) => walk::<4, 10, STORE>(slots, blocks),
+            (2, 10) => walk::<2, 10, STORE>(slots, blocks),
+            (_, 10) => walk::<1, 10, STORE>(slots, blocks),
+            (8, 12) => walk::<8, 12, STORE>(slots, blocks),
+            (4, 12) => walk::<4, 12, STORE>(slots, blocks),
+            (2, 12) => walk::<2, 12, STORE>(slots, blocks),
+            (_, 12) => walk::<1, 12, STORE>(slots, blocks),
+            (8, _) => walk::<8, 14, STORE>(slots, blocks),
+            (4, _) => walk::<4, 14, STORE>(slots, blocks),
+            (2, _) => walk::<2, 14, STORE>(slots, blocks),
+            _ => walk::<1, 14, STORE>(slots, blocks),
         }
     }
 }
@@ -40,13 +41,15 @@ pub(super) unsafe fn encrypt(slots: &mut [Slot<'_>], blocks: usize) {
 /// As [`encrypt`], for `WIDTH` slots.
 #[inline]
 #[target_feature(enable = "aes,sse4.1")]
-unsafe fn walk<const WIDTH: usize, const ROUNDS: usize>(slots: &mut [Slot<'_>], blocks: usize) {
+unsafe fn walk<const WIDTH: usize, const ROUNDS: usize, const STORE: bool>(
+    slots: &mut [Slot<'_>],
+    blocks: usize,
+) {
     let mut places = [std::ptr::null_mut::<u8>(); WIDTH];
     let mut states = [_mm_setzero_si128(); WIDTH];
     let mut keys: [&[[u8; BLOCK]]; WIDTH] = [&[]; WIDTH];
     for (lane, slot) in slots.iter().enumerate().take(WIDTH) {
-        (places[lane], states[lane], keys[lane]) =
-            (slot.at, load(&slot.chain), &slot.key.enc().keys()[..=ROUNDS]);
+        (places[lane], states[lane], keys[lane]) = (slot.at, load(&slot.chain), &slot.key.keys()[..=ROUNDS]);
     }
     for block in 0..blocks {
         let offset = block * BLOCK;
@@ -62,8 +65,10 @@ unsafe fn walk<const WIDTH: usize, const ROUNDS: usize>(slots: &mut [Slot<'_>], 
         }
         for lane in 0..WIDTH {
             states[lane] = _mm_aesenclast_si128(states[lane], load(&keys[lane][ROUNDS]));
-            // SAFETY: as above, and exclusively.
-            unsafe { _mm_storeu_si128(places[lane].wrapping_add(offset).cast(), states[lane]) };
+            if STORE {
+                // SAFETY: as above, and exclusively.
+                unsafe { _mm_storeu_si128(places[lane].wrapping_add(offset).cast(), states[lane]) };
+            }
         }
     }
     for (slot, state) in slots.iter_mut().zip(states) {

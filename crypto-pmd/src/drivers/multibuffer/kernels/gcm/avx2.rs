@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::block::*;
+use super::super::block::*;
 use super::{GcmKey, POWERS};
 
 type V = __m256i;

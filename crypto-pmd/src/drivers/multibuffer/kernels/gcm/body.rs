@@ -140,11 +140,10 @@ macro_rules! kernel {
             Sum { low: zero(), middle: zero(), high: zero() }
         }
 
-        /// The hash of associated data longer than one block, all in.
+        /// The hash of associated data longer than one block, all in, behind what was hashed before.
         #[inline(never)]
         #[target_feature(enable = $features)]
-        fn hash_long(key: &GcmKey, aad: &[u8]) -> __m128i {
-            let mut hash = _mm_setzero_si128();
+        fn hash_long(key: &GcmKey, mut hash: __m128i, aad: &[u8]) -> __m128i {
             let (groups, rest) = aad.as_chunks::<{ 8 * B }>();
             let (powers, sums) = group_powers(key);
             for group in groups {
@@ -163,6 +162,14 @@ macro_rules! kernel {
             }
             let mut at = rest.len().div_ceil(16);
             let mut sum = nothing();
+            let (vectors, rest) = rest.as_chunks::<B>();
+            let (powers, sums) = powers_from(key, at);
+            for (bytes, (power, halves)) in vectors.iter().zip(powers.iter().zip(sums)) {
+                let x = xor(reverse(load(bytes)), wide(hash));
+                hash = _mm_setzero_si128();
+                sum = multiply(sum, x, load(power), load(halves));
+                at -= W;
+            }
             let (blocks, tail) = rest.as_chunks::<16>();
             for bytes in blocks {
                 let x = _mm_xor_si128(reverse_block(load_block(bytes)), hash);
@@ -175,6 +182,37 @@ macro_rules! kernel {
                 sum = multiply(sum, wide(x), wide(power(key, 1)), wide(halves(key, 1)));
             }
             reduce(sum)
+        }
+
+        /// The tag where all data are associated: a block in front, if there is one (its first byte the lowest), and the rest.
+        #[target_feature(enable = $features)]
+        pub(super) fn authenticate(
+            key: &GcmKey,
+            nonce: &[u8; 12],
+            front: Option<u128>,
+            rest: &[u8],
+        ) -> [u8; 16] {
+            let keys = key.aes.keys();
+            let mask = match key.aes.rounds() {
+                10 => one_block::<10>(keys, first_counter(nonce)),
+                12 => one_block::<12>(keys, first_counter(nonce)),
+                _ => one_block::<14>(keys, first_counter(nonce)),
+            };
+            let times_h =
+                |x| reduce(first_product(wide(x), wide(power(key, 1)), wide(halves(key, 1))));
+            let (start, front_len) = match front {
+                Some(front) => {
+                    let front = _mm_set_epi64x((front >> 64) as i64, front as i64);
+                    (times_h(reverse_block(front)), 16)
+                }
+                None => (_mm_setzero_si128(), 0),
+            };
+            let bits = 8 * (front_len + rest.len()) as u64;
+            let lengths = reverse_block(_mm_set_epi64x(0, bits.swap_bytes() as i64));
+            let hash = times_h(_mm_xor_si128(hash_long(key, start, rest), lengths));
+            let mut tag = [0; 16];
+            store_block(&mut tag, _mm_xor_si128(reverse_block(hash), mask));
+            tag
         }
 
         #[target_feature(enable = $features)]
@@ -278,7 +316,7 @@ macro_rules! kernel {
             let (mut hash, mut waits) = match aad.len() {
                 0 => (_mm_setzero_si128(), 0),
                 1..=16 => (reverse_block(load_short(aad)), 1),
-                _ => (hash_long(key, aad), 0),
+                _ => (hash_long(key, _mm_setzero_si128(), aad), 0),
             };
 
             // The tail lies in a window of the last 16 bytes, so that nothing outside is touched. It is stored before all else: what is in front

@@ -134,6 +134,31 @@ fn long_packets_agree_with_the_aes_gcm_crate() {
     }
 }
 
+/// With and without the high half of a sequence number, at both ends of pages that may be read.
+#[test]
+fn gmac_of_every_length_agrees_with_the_aes_gcm_crate() {
+    let random = &mut Random(7);
+    let (mut front, mut back) = (Guarded::new(9216), Guarded::new(9216));
+    let all = random.bytes(9216);
+    front.front(9216).copy_from_slice(&all);
+    back.back(9216).copy_from_slice(&all);
+    for len in (0..=600).chain([1023, 1024, 1408, 1500, 4096, 8191, 9216]) {
+        let key = random.bytes([16, 24, 32][len % 3]);
+        let Some(gcm) = GcmKey::new(&key) else { return };
+        let nonce: [u8; 12] = random.bytes(12).try_into().unwrap();
+        for data in [&front.front(9216)[..len], &back.back(9216)[9216 - len..]] {
+            let high = [0xa1, 0xb2, 0xc3, 0xd4];
+            let (spi, rest) = data.split_at(len.min(4));
+            let (_, plain) = judge(&key, &nonce, data, &[]);
+            let (_, extended) = judge(&key, &nonce, &[spi, &high, rest].concat(), &[]);
+            for level in levels() {
+                assert_eq!(authenticate(level, &gcm, &nonce, data, None), plain, "{level} {len}");
+                assert_eq!(authenticate(level, &gcm, &nonce, data, Some(high)), extended, "{level} {len}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_wrong_bit_is_refused() {
     let random = &mut Random(5);

@@ -14,12 +14,12 @@ const DIGEST: usize = 32;
 /// A message as blocks, whole ones of its data and then those of its tail.
 pub(super) struct Laid<'a> {
     /// The state before the blocks.
-    pub(super) start: &'a State,
+    pub(super) start: State,
     /// The state before the block of the outer hash.
-    pub(super) outer: &'a State,
+    pub(super) outer: State,
     pub(super) blocks: &'a [[u8; BLOCK]],
     /// Its first block takes the outer hash when it is done.
-    pub(super) tail: &'a mut Tail,
+    pub(super) tail: &'a mut Tail<BLOCK>,
     pub(super) tail_blocks: usize,
 }
 
@@ -29,10 +29,10 @@ pub(super) struct Laid<'a> {
 /// The processor has SSSE3, and what the engine needs.
 #[target_feature(enable = "ssse3")]
 pub(super) unsafe fn run<'l, 'a>(
-    engine: impl Engine,
+    engine: impl Engine<BLOCK, 32, State = State>,
     mut lanes: &'l mut [MacLane<'a>],
 ) -> &'l mut [MacLane<'a>] {
-    let mut tails = [Tail::EMPTY; WIDTH];
+    let mut tails = [Tail::<BLOCK>::EMPTY; WIDTH];
     while let Some((some, _)) = lanes.split_first_chunk_mut::<WIDTH>() {
         if !are_alike(some) {
             break;
@@ -58,15 +58,15 @@ pub(super) unsafe fn run<'l, 'a>(
 
 /// The tags of messages with the same numbers of blocks.
 #[target_feature(enable = "ssse3")]
-pub(super) fn tags<E: Engine, const N: usize>(
+pub(super) fn tags<E: Engine<BLOCK, 32, State = State>, const N: usize>(
     engine: E,
     messages: &mut [Laid<'_>; N],
-    digests: &mut [Digest; N],
+    digests: &mut [Digest<32>; N],
 ) {
     let mut states = [State([0; 8]); N];
     let mut blocks: [&[[u8; BLOCK]]; N] = [&[]; N];
     for i in 0..N {
-        (states[i], blocks[i]) = (*messages[i].start, messages[i].blocks);
+        (states[i], blocks[i]) = (messages[i].start, messages[i].blocks);
     }
     if blocks.first().is_some_and(|blocks| !blocks.is_empty()) {
         engine.compress(&mut states, &blocks);
@@ -77,8 +77,8 @@ pub(super) fn tags<E: Engine, const N: usize>(
     engine.compress(&mut states, &blocks);
     let mut blocks: [&[[u8; BLOCK]]; N] = [&[]; N];
     for ((message, state), blocks) in messages.iter_mut().zip(&mut states).zip(&mut blocks) {
-        message.tail.put_outer(state, 4 * E::WORDS);
-        (*state, *blocks) = (*message.outer, &message.tail.blocks()[..1]);
+        message.tail.put_outer(state, E::LEN);
+        (*state, *blocks) = (message.outer, &message.tail.blocks()[..1]);
     }
     engine.compress(&mut states, &blocks);
     for (digest, state) in digests.iter_mut().zip(&states) {
@@ -88,13 +88,13 @@ pub(super) fn tags<E: Engine, const N: usize>(
 
 /// Whether lanes have the same numbers of blocks, in their data and in all.
 fn are_alike([first, others @ ..]: &[MacLane<'_>; WIDTH]) -> bool {
-    let blocks = |lane: &MacLane<'_>| Tail::blocks_of(lane.data.len(), lane.extra);
+    let blocks = |lane: &MacLane<'_>| Tail::<BLOCK>::blocks_of(lane.data.len(), lane.extra);
     let wanted = blocks(first);
     others.iter().all(|lane| blocks(lane) == wanted)
 }
 
 #[inline]
-fn lay<'a>(lane: &MacLane<'a>, tail: &'a mut Tail) -> Laid<'a> {
+fn lay<'a>(lane: &MacLane<'a>, tail: &'a mut Tail<BLOCK>) -> Laid<'a> {
     let (blocks, tail_blocks) = tail.fill(lane.data, lane.extra);
     Laid { start: lane.key.inner(), outer: lane.key.outer(), blocks, tail, tail_blocks }
 }

@@ -1,26 +1,12 @@
 //! One packet's CBC encryption and its tag at once: the hash follows the encryption a block behind, in the time in which AES rounds wait for
 //! each other. For a packet that has no company.
 
-use super::super::aes_key::AesKey;
 use super::super::cbc::{BLOCK as AES_BLOCK, Chain};
 use super::alike::{Laid, tags};
-use super::key::{Hash, HmacKey};
+use super::key::Hash;
 use super::streams::{BLOCK, Digest, Engine, State};
 use super::tail::Tail;
-use super::{sha1_sse, sha256_sse};
-
-/// What is to be encrypted, and authenticated then.
-pub(in crate::drivers::multibuffer) struct Both<'a> {
-    pub(in crate::drivers::multibuffer) key: &'a AesKey,
-    pub(in crate::drivers::multibuffer) iv: [u8; AES_BLOCK],
-    pub(in crate::drivers::multibuffer) hash: &'a HmacKey,
-    /// What is authenticated.
-    pub(in crate::drivers::multibuffer) data: &'a mut [u8],
-    /// How many bytes of it stand in front of those that are encrypted, whole blocks up to its end.
-    pub(in crate::drivers::multibuffer) clear: usize,
-    /// Four more bytes behind `data`, as in [`super::MacLane`].
-    pub(in crate::drivers::multibuffer) extra: Option<[u8; 4]>,
-}
+use super::{Both, sha1_sse, sha256_sse};
 
 /// Compresses blocks while another packet's, or the same packet's, encryption goes on.
 pub(super) trait Beside: Copy {
@@ -37,16 +23,17 @@ pub(super) trait Beside: Copy {
     );
 }
 
-/// Encrypts in place and gives the tag.
+/// Encrypts in place and gives the tag; `None`, and nothing is done, for a hash with blocks of 128 bytes.
 ///
 /// # Safety
 /// The processor has SSE4.1, AES-NI and the SHA extensions.
-pub(super) unsafe fn run(both: Both<'_>) -> Digest {
+pub(super) unsafe fn run(both: Both<'_>) -> Option<Digest<32>> {
     // SAFETY: passed on from the caller.
     unsafe {
         match both.hash.hash() {
-            Hash::Sha1 => by_rounds(sha1_sse::Engine::new(), both),
-            Hash::Sha256 => by_rounds(sha256_sse::Engine::new(), both),
+            Hash::Sha1 => Some(by_rounds(sha1_sse::Engine::new(), both)),
+            Hash::Sha256 => Some(by_rounds(sha256_sse::Engine::new(), both)),
+            Hash::Sha384 | Hash::Sha512 => None,
         }
     }
 }
@@ -54,7 +41,7 @@ pub(super) unsafe fn run(both: Both<'_>) -> Digest {
 /// # Safety
 /// As [`run`].
 #[target_feature(enable = "sha,aes,sse4.1,ssse3")]
-unsafe fn by_rounds(engine: impl Beside + Engine, both: Both<'_>) -> Digest {
+unsafe fn by_rounds(engine: impl Beside + Engine<BLOCK, 32, State = State>, both: Both<'_>) -> Digest<32> {
     // SAFETY: passed on from the caller.
     unsafe {
         match both.key.rounds() {
@@ -69,7 +56,10 @@ unsafe fn by_rounds(engine: impl Beside + Engine, both: Both<'_>) -> Digest {
 /// As [`run`], for a key of so many rounds.
 #[inline]
 #[target_feature(enable = "sha,aes,sse4.1,ssse3")]
-unsafe fn encrypt<const ROUNDS: usize>(engine: impl Beside + Engine, both: Both<'_>) -> Digest {
+unsafe fn encrypt<const ROUNDS: usize>(
+    engine: impl Beside + Engine<BLOCK, 32, State = State>,
+    both: Both<'_>,
+) -> Digest<32> {
     let Both { key, iv, hash, data, clear, extra } = both;
     let len = data.len();
     let blocks = len.saturating_sub(clear) / AES_BLOCK;
@@ -77,9 +67,9 @@ unsafe fn encrypt<const ROUNDS: usize>(engine: impl Beside + Engine, both: Both<
     let mut chain = Chain::<ROUNDS>::new(key, &iv, base.wrapping_add(clear));
     // So many that the first block of the hash is whole, and one more, whose store need not be waited for.
     let first = (BLOCK.saturating_sub(clear).div_ceil(AES_BLOCK) + 1).min(blocks);
-    let (hashed, _) = Tail::blocks_of(len, extra);
+    let (hashed, _) = Tail::<BLOCK>::blocks_of(len, extra);
     let together = hashed.min((blocks - first) / 4);
-    let mut state = *hash.inner();
+    let mut state = hash.inner();
     // SAFETY: there are `blocks` blocks from `clear` on, all of them `data`'s, which is borrowed uniquely; those of the hash are in it too, and
     // the encryption is one block of the hash ahead.
     unsafe {
@@ -87,11 +77,11 @@ unsafe fn encrypt<const ROUNDS: usize>(engine: impl Beside + Engine, both: Both<
         engine.compress_beside(&mut state, base, together, &mut chain);
         chain.blocks(blocks - first - 4 * together);
     }
-    let mut tail = Tail::EMPTY;
+    let mut tail = Tail::<BLOCK>::EMPTY;
     let (hashed, tail_blocks) = tail.fill(data, extra);
     let blocks = hashed.get(together..).unwrap_or_default();
     let mut digest = [Digest([0; 32])];
-    let laid = Laid { start: &state, outer: hash.outer(), blocks, tail: &mut tail, tail_blocks };
+    let laid = Laid { start: state, outer: hash.outer(), blocks, tail: &mut tail, tail_blocks };
     tags(engine, &mut [laid], &mut digest);
     let [digest] = digest;
     digest

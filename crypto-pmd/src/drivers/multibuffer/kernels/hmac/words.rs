@@ -36,7 +36,7 @@ impl State {
 
     /// Its words as bytes, with those of `pad` on them.
     #[target_feature(enable = "ssse3")]
-    pub(super) fn digest(&self, pad: &[u8; 32]) -> Digest {
+    pub(super) fn digest(&self, pad: &[u8; 32]) -> Digest<32> {
         let [front, back] = self.bytes();
         let mut digest = Digest([0; 32]);
         let pad: *const __m128i = pad.as_ptr().cast();
@@ -47,7 +47,7 @@ impl State {
     }
 }
 
-impl Digest {
+impl Digest<32> {
     /// Takes its bytes.
     #[inline]
     #[target_feature(enable = "sse2")]
@@ -61,7 +61,7 @@ impl Digest {
     }
 }
 
-impl Tail {
+impl Tail<BLOCK> {
     /// Lays out the block of the outer hash: the words of a state that are its digest, of `len` bytes. Stored in vectors, because it is loaded in vectors
     /// at once.
     #[inline]
