@@ -6,6 +6,7 @@
 
 pub(super) mod aes_key;
 pub(super) mod cbc;
+pub(super) mod chacha;
 pub(super) mod gcm;
 #[cfg(test)]
 mod guard;
