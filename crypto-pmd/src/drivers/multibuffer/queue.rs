@@ -1,9 +1,11 @@
 //! The queue pair: sorts a burst's jobs by what kernels can do, and does each kind side by side.
 //!
 //! A burst goes through in passes: CBC encryption over all packets that want it, then the keyed hashes of all packets of both directions, then
-//! tags are written or compared, and what is genuine is decrypted. AES-GCM packets are done one by one, since the processor overlaps
+//! tags are written or compared, and what is genuine is decrypted. ChaCha20-Poly1305 packets are done together as well. AES-GCM packets are done one by one, since the processor overlaps
 //! them by itself. Whatever is out of the ordinary (chained packets, results that go elsewhere, steps, explicit IVs, ranges that do not
 //! fit) is the software driver's business, job by job.
+
+mod chacha;
 
 use pipeline::MAX_BURST;
 use pipeline::memory::prefetch_bytes;
@@ -83,6 +85,7 @@ impl QueuePair for Queue {
 /// Does every job of a batch.
 fn work(level: Level, sessions: &View<Session>, batch: &mut [Job], bench: &mut Bench) {
     let mut plans = Plans::new();
+    let mut chacha_plans: SmallVec<[chacha::Plan<'_>; MAX_BURST]> = SmallVec::new();
     for (number, job) in batch.iter_mut().enumerate() {
         let Some(session) = sessions.find(job.session()) else {
             job.set_status(Status::UnknownSession);
@@ -90,6 +93,10 @@ fn work(level: Level, sessions: &View<Session>, batch: &mut [Job], bench: &mut B
         };
         let status = match &session.fast {
             Some(Fast::Gcm(gcm)) => run_gcm(level, gcm, job),
+            Some(Fast::ChaCha(unit)) => chacha::Plan::new(number, unit, job).map(|plan| {
+                chacha_plans.push(plan);
+                Status::Done
+            }),
             Some(Fast::Separate(unit)) if fits(unit.cipher.is_some(), unit.integrity.as_ref(), job) => {
                 let encrypts = job.operation() == Operation::Encrypt;
                 let (cipher, integrity) = (unit.cipher.as_ref(), unit.integrity.as_ref());
@@ -100,6 +107,9 @@ fn work(level: Level, sessions: &View<Session>, batch: &mut [Job], bench: &mut B
         };
         let status = status.unwrap_or_else(|| run_job(&session.chain, job, bench));
         job.set_status(status);
+    }
+    if !chacha_plans.is_empty() {
+        chacha::run(level, &chacha_plans, batch);
     }
     if plans.is_empty() {
         return;
@@ -232,10 +242,18 @@ fn decrypt(level: Level, plans: &[Plan<'_>], batch: &mut [Job]) {
     }
 }
 
-/// A packet under AES-GCM; `None` for one that is out of the ordinary.
+/// What a packet under an AEAD of ESP is made of.
+struct AeadParts<'a> {
+    nonce: [u8; 12],
+    aad: &'a [u8],
+    text: &'a mut [u8],
+    tag: &'a mut [u8],
+}
+
+/// The parts of a plain job whose packet has them in ESP's order: associated data, then the cipher range, then the tag. `None` for one that is out
+/// of the ordinary.
 #[inline]
-fn run_gcm(level: Level, gcm: &Gcm, job: &mut Job) -> Option<Status> {
-    let Gcm { key, salt, tag_len } = gcm;
+fn aead_parts(job: &mut Job, salt: [u8; 4], tag_len: usize) -> Option<AeadParts<'_>> {
     if !is_plain(job) {
         return None;
     }
@@ -244,30 +262,42 @@ fn run_gcm(level: Level, gcm: &Gcm, job: &mut Job) -> Option<Status> {
     let (aad_offset, aad_len) = shape.integrity;
     let (cipher_offset, cipher_len) = shape.cipher;
     let (aad_end, cipher_end) = (aad_offset.checked_add(aad_len)?, cipher_offset.checked_add(cipher_len)?);
-    // As ESP has it: associated data, then the cipher range, then the tag.
     if aad_end > cipher_offset || cipher_end > shape.tag_offset {
         return None;
     }
     let mut nonce = [0; 12];
     let (salt_part, iv_part) = nonce.split_at_mut(salt.len());
-    salt_part.copy_from_slice(salt);
+    salt_part.copy_from_slice(&salt);
     iv_part.copy_from_slice(data.get(shape.iv_offset..)?.first_chunk::<8>()?);
     let (front, rest) = data.split_at_mut_checked(cipher_offset)?;
     let (text, behind) = rest.split_at_mut_checked(cipher_len)?;
-    let tag = behind.get_mut(shape.tag_offset - cipher_end..)?.get_mut(..*tag_len)?;
-    let aad = front.get(aad_offset..aad_end)?;
-    let extended: [u8; 12];
-    let aad = match (shape.esn_high, aad) {
-        (None, aad) => aad,
-        // RFC 4106 section 5: the high half stands between the others.
-        (Some(high), &[a, b, c, d, e, f, g, h]) => {
-            let [i, j, k, l] = high.to_be_bytes();
-            extended = [a, b, c, d, i, j, k, l, e, f, g, h];
-            &extended
+    let tag = behind.get_mut(shape.tag_offset - cipher_end..)?.get_mut(..tag_len)?;
+    Some(AeadParts { nonce, aad: front.get(aad_offset..aad_end)?, text, tag })
+}
+
+/// Associated data with the high half of an extended sequence number between the others (RFC 4106 section 5, RFC 7634 section 2.1).
+#[inline]
+fn extended(aad: &[u8], high: u32) -> Option<[u8; 12]> {
+    let &[a, b, c, d, e, f, g, h] = aad else { return None };
+    let [i, j, k, l] = high.to_be_bytes();
+    Some([a, b, c, d, i, j, k, l, e, f, g, h])
+}
+
+/// A packet under AES-GCM; `None` for one that is out of the ordinary.
+#[inline]
+fn run_gcm(level: Level, gcm: &Gcm, job: &mut Job) -> Option<Status> {
+    let Gcm { key, salt, tag_len } = gcm;
+    let (operation, high) = (job.operation(), job.esn_high());
+    let AeadParts { nonce, aad, text, tag } = aead_parts(job, *salt, *tag_len)?;
+    let long: [u8; 12];
+    let aad = match high {
+        None => aad,
+        Some(high) => {
+            long = extended(aad, high)?;
+            &long
         }
-        _ => return None,
     };
-    if shape.operation == Operation::Encrypt {
+    if operation == Operation::Encrypt {
         let whole = gcm::seal(level, key, &nonce, aad, text);
         tag.copy_from_slice(whole.get(..*tag_len)?);
         return Some(Status::Done);
