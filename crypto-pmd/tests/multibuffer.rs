@@ -46,6 +46,11 @@ fn suites(random: &mut Random) -> Vec<Suite> {
         let params = Transform::aead(AeadAlgorithm::AesGcm, key, fresh(random, 4), tag_len).into();
         suites.push(Suite { params, aead: true, iv_len: 8, tag_len, block: 1 });
     }
+    for _ in 0..3 {
+        let key = fresh(random, 32);
+        let params = Transform::aead(AeadAlgorithm::ChaCha20Poly1305, key, fresh(random, 4), 16).into();
+        suites.push(Suite { params, aead: true, iv_len: 8, tag_len: 16, block: 1 });
+    }
     for hash in HMACS {
         let key = fresh(random, 7 + 50 * suites.len() % 200);
         suites.extend(Suite::of(hash.into(), key, hash.digest_len()));

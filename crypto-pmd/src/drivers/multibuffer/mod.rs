@@ -1,7 +1,8 @@
 //! The multi-buffer driver: many packets side by side, with the widest instructions that the processor has.
 //!
-//! AES-CBC and AES-CTR, HMAC with SHA-1 and SHA-2, AES-XCBC-MAC, AES-CMAC and GMAC (chained as ESP does, or alone), and AES-GCM run in kernels (`kernels`), one file for an algorithm at a
-//! level; the level is found when the driver is made, or forced. All other algorithms, and every job that is out of the ordinary, are done as
+//! AES-CBC and AES-CTR, HMAC with SHA-1 and SHA-2, AES-XCBC-MAC, AES-CMAC and GMAC (chained as ESP does, or alone), AES-GCM and
+//! ChaCha20-Poly1305 run in kernels (`kernels`), one file for an algorithm at a level; the level is found when the driver is made, or forced. All other
+//! algorithms, and every job that is out of the ordinary, are done as
 //! the software driver does them, so that a session never has to know.
 //!
 //! ```

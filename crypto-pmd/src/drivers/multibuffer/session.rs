@@ -8,6 +8,7 @@ use crate::transform::{SessionParams, Transform};
 use super::kernels::aes_key::AesKey;
 use super::kernels::cbc::BLOCK;
 use super::kernels::cbc_mac::CbcMacKey;
+use super::kernels::chacha::ChaChaKey;
 use super::kernels::gcm::GcmKey;
 use super::kernels::hmac::{Hash, HmacKey};
 
@@ -22,6 +23,8 @@ pub(super) struct Session {
 pub(super) enum Fast {
     /// AES-GCM with the nonce of ESP: a salt of four bytes, then what the packet holds (RFC 4106 section 4).
     Gcm(Box<Gcm>),
+    /// ChaCha20-Poly1305 with the nonce of ESP: a salt, then what the packet holds (RFC 7634 section 2).
+    ChaCha(Box<ChaCha>),
     /// A cipher, a keyed hash, or one after the other.
     Separate(Box<Separate>),
 }
@@ -31,6 +34,12 @@ pub(super) struct Gcm {
     pub(super) key: GcmKey,
     pub(super) salt: [u8; 4],
     pub(super) tag_len: usize,
+}
+
+/// ChaCha20-Poly1305; its tags are whole.
+pub(super) struct ChaCha {
+    pub(super) key: ChaChaKey,
+    pub(super) salt: [u8; 4],
 }
 
 /// A cipher, a keyed hash, or both.
@@ -126,6 +135,7 @@ impl std::fmt::Debug for Fast {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Gcm(_) => "Gcm([redacted])",
+            Self::ChaCha(_) => "ChaCha([redacted])",
             Self::Separate(_) => "Separate([redacted])",
         })
     }
@@ -138,6 +148,14 @@ impl Fast {
             [Transform::Aead { algorithm: AeadAlgorithm::AesGcm, key, salt, tag_len, .. }] => {
                 let (key, salt) = (GcmKey::new(key.bytes())?, salt.bytes().try_into().ok()?);
                 return Some(Self::Gcm(Box::new(Gcm { key, salt, tag_len: *tag_len })));
+            }
+            [
+                Transform::Aead {
+                    algorithm: AeadAlgorithm::ChaCha20Poly1305, key, salt, tag_len: 16, ..
+                },
+            ] => {
+                let (key, salt) = (ChaChaKey::new(key.bytes())?, salt.bytes().try_into().ok()?);
+                return Some(Self::ChaCha(Box::new(ChaCha { key, salt })));
             }
             [cipher @ Transform::Cipher { .. }] => (Some(self::cipher(cipher)?), None),
             [hash @ Transform::Integrity { .. }] => (None, Some(integrity(hash)?)),

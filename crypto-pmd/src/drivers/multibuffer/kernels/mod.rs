@@ -9,6 +9,7 @@ pub(super) mod aes_key;
 mod block;
 pub(super) mod cbc;
 pub(super) mod cbc_mac;
+pub(super) mod chacha;
 pub(super) mod ctr;
 pub(super) mod gcm;
 #[cfg(test)]

@@ -30,31 +30,14 @@ fn run_on_sheet(level: Level, gcm: &Gcm, job: &mut Job, sheet: &mut [u8]) -> Opt
 #[inline(always)]
 fn run_over(level: Level, gcm: &Gcm, data: &mut [u8], shape: &Shape<'_>) -> Option<Status> {
     let Gcm { key, salt, tag_len } = gcm;
-    let (aad_offset, aad_len) = shape.integrity;
-    let (cipher_offset, cipher_len) = shape.cipher;
-    let (aad_end, cipher_end) = (aad_offset.checked_add(aad_len)?, cipher_offset.checked_add(cipher_len)?);
-    // As ESP has it: associated data, then the cipher range, then the tag.
-    if aad_end > cipher_offset || cipher_end > shape.tag_offset {
-        return None;
-    }
-    let mut nonce = [0; 12];
-    let (salt_part, iv_part) = nonce.split_at_mut(salt.len());
-    salt_part.copy_from_slice(salt);
-    iv_part.copy_from_slice(data.get(shape.iv_offset..)?.first_chunk::<8>()?);
-    let (front, rest) = data.split_at_mut_checked(cipher_offset)?;
-    let (text, behind) = rest.split_at_mut_checked(cipher_len)?;
-    let tag = behind.get_mut(shape.tag_offset - cipher_end..)?.get_mut(..*tag_len)?;
-    let aad = front.get(aad_offset..aad_end)?;
-    let extended: [u8; 12];
-    let aad = match (shape.esn_high, aad) {
-        (None, aad) => aad,
-        // RFC 4106 section 5: the high half stands between the others.
-        (Some(high), &[a, b, c, d, e, f, g, h]) => {
-            let [i, j, k, l] = high.to_be_bytes();
-            extended = [a, b, c, d, i, j, k, l, e, f, g, h];
-            &extended
+    let Parts { nonce, aad, text, tag } = parts(data, shape, *salt, *tag_len)?;
+    let long: [u8; 12];
+    let aad = match shape.esn_high {
+        None => aad,
+        Some(high) => {
+            long = extended(aad, high)?;
+            &long
         }
-        _ => return None,
     };
     if shape.operation == Operation::Encrypt {
         let whole = gcm::seal(level, key, &nonce, aad, text);
@@ -63,4 +46,45 @@ fn run_over(level: Level, gcm: &Gcm, data: &mut [u8], shape: &Shape<'_>) -> Opti
     }
     let genuine = gcm::open(level, key, &nonce, aad, text, tag);
     Some(if genuine { Status::Done } else { Status::IntegrityFailed })
+}
+
+/// What a packet under an AEAD of ESP is made of.
+pub(super) struct Parts<'t> {
+    pub(super) nonce: [u8; 12],
+    pub(super) aad: &'t [u8],
+    pub(super) text: &'t mut [u8],
+    pub(super) tag: &'t mut [u8],
+}
+
+/// The parts of a packet that has them in ESP's order: associated data, then the cipher range, then the tag. `None` for one that is out of the
+/// ordinary.
+#[inline(always)]
+pub(super) fn parts<'t>(
+    data: &'t mut [u8],
+    shape: &Shape<'_>,
+    salt: [u8; 4],
+    tag_len: usize,
+) -> Option<Parts<'t>> {
+    let (aad_offset, aad_len) = shape.integrity;
+    let (cipher_offset, cipher_len) = shape.cipher;
+    let (aad_end, cipher_end) = (aad_offset.checked_add(aad_len)?, cipher_offset.checked_add(cipher_len)?);
+    if aad_end > cipher_offset || cipher_end > shape.tag_offset {
+        return None;
+    }
+    let mut nonce = [0; 12];
+    let (salt_part, iv_part) = nonce.split_at_mut(salt.len());
+    salt_part.copy_from_slice(&salt);
+    iv_part.copy_from_slice(data.get(shape.iv_offset..)?.first_chunk::<8>()?);
+    let (front, rest) = data.split_at_mut_checked(cipher_offset)?;
+    let (text, behind) = rest.split_at_mut_checked(cipher_len)?;
+    let tag = behind.get_mut(shape.tag_offset - cipher_end..)?.get_mut(..tag_len)?;
+    Some(Parts { nonce, aad: front.get(aad_offset..aad_end)?, text, tag })
+}
+
+/// Associated data with the high half of an extended sequence number between the others (RFC 4106 section 5, RFC 7634 section 2.1).
+#[inline]
+pub(super) fn extended(aad: &[u8], high: u32) -> Option<[u8; 12]> {
+    let &[a, b, c, d, e, f, g, h] = aad else { return None };
+    let [i, j, k, l] = high.to_be_bytes();
+    Some([a, b, c, d, i, j, k, l, e, f, g, h])
 }

@@ -1,11 +1,12 @@
 //! The queue pair: collects jobs where that makes them cheaper, does what kernels can do side by side, and hands everything back in order.
 //!
-//! A burst goes through in [`passes`]; AEAD packets are done one by one ([`aead`]), since the processor overlaps them by itself; a packet
-//! that has no company takes a way of its own ([`single`]). Packets of several segments, and those whose result goes elsewhere, are worked on
+//! A burst goes through in [`passes`], ChaCha20-Poly1305 in one of its own ([`chacha`]); AES-GCM packets are done one by one ([`aead`]), since the
+//! processor overlaps them by itself; a packet that has no company takes a way of its own ([`single`]). Packets of several segments, and those whose result goes elsewhere, are worked on
 //! in a copy ([`desk`]), side by side with the others. Steps, explicit IVs and whatever else is out of the ordinary are the software
 //! driver's business, job by job.
 
 mod aead;
+mod chacha;
 mod company;
 mod desk;
 mod passes;
@@ -24,7 +25,7 @@ use super::session::{Fast, Session};
 use super::{Hold, Level};
 use company::Company;
 use desk::Desk;
-use passes::{Plan, Plans};
+use passes::{Lanes, Plan, Plans};
 
 /// Jobs that were taken are collected, then done, then wait to be polled; always in the order of submission, a burst at most in all.
 #[derive(Debug)]
@@ -127,12 +128,15 @@ impl QueuePair for Queue {
 
 /// Whether a job gains from others at its side.
 fn goes_along(sessions: &View<Session>, job: &Job) -> bool {
-    sessions.find(job.session()).is_some_and(|session| matches!(session.fast, Some(Fast::Separate(_))))
+    sessions
+        .find(job.session())
+        .is_some_and(|session| matches!(session.fast, Some(Fast::Separate(_) | Fast::ChaCha(_))))
 }
 
 /// Does every job of a batch.
 fn work(sessions: &View<Session>, batch: &mut [Job], tools: &mut Tools) {
     let mut plans = Plans::new();
+    let mut chacha_plans = Lanes::<chacha::Plan<'_>>::new();
     for (number, (job, sheet)) in batch.iter_mut().zip(tools.desk.sheets()).enumerate() {
         let Some(session) = sessions.find(job.session()) else {
             job.set_status(Status::UnknownSession);
@@ -140,6 +144,10 @@ fn work(sessions: &View<Session>, batch: &mut [Job], tools: &mut Tools) {
         };
         let status = match &session.fast {
             Some(Fast::Gcm(gcm)) => aead::run(tools.level, gcm, job, sheet),
+            Some(Fast::ChaCha(unit)) => chacha::Plan::new(number, unit, job, sheet).map(|plan| {
+                chacha_plans.push(plan);
+                Status::Done
+            }),
             Some(Fast::Separate(unit)) => Plan::new(number, unit, job, sheet).map(|plan| {
                 plans.push(plan);
                 Status::Done
@@ -148,6 +156,9 @@ fn work(sessions: &View<Session>, batch: &mut [Job], tools: &mut Tools) {
         };
         let status = status.unwrap_or_else(|| run_job(&session.chain, job, &mut tools.bench));
         job.set_status(status);
+    }
+    if !chacha_plans.is_empty() {
+        chacha::run(tools.level, &mut chacha_plans, batch, &mut tools.desk);
     }
     match plans.as_slice() {
         [] => {}
