@@ -71,11 +71,11 @@ pub(super) fn padded(bytes: &[u8]) -> u128 {
     // Two words that overlap where there are fewer than 16 bytes, or than 8.
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-        return u128::from(first) | u128::from(last) << (8 * (len - 8) & 127);
+        return u128::from(first) | u128::from(last) << ((8 * (len - 8)) & 127);
     }
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-        return u128::from(u64::from(first) | u64::from(last) << (8 * (len - 4) & 63));
+        return u128::from(u64::from(first) | u64::from(last) << ((8 * (len - 4)) & 63));
     }
     match *bytes {
         [a, b, c] => u128::from(u32::from_le_bytes([a, b, c, 0])),
