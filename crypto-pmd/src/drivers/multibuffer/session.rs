@@ -160,7 +160,9 @@ impl Fast {
             [cipher @ Transform::Cipher { .. }] => (Some(self::cipher(cipher)?), None),
             [hash @ Transform::Integrity { .. }] => (None, Some(integrity(hash)?)),
             [cipher @ Transform::Cipher { .. }, hash @ Transform::Integrity { .. }] => {
-                (Some(self::cipher(cipher)?), Some(integrity(hash)?))
+                // A job without steps names one IV, which the cipher takes.
+                let hash = integrity(hash).filter(|hash| hash.iv_len().is_none())?;
+                (Some(self::cipher(cipher)?), Some(hash))
             }
             _ => return None,
         };
