@@ -74,7 +74,8 @@ impl Packets {
         let mut rig = Rig::over(Multibuffer::new(), &config, Link::Raw, new_pool(64));
         rig.protect(&params);
         let mut sealer = HandSealer::new(&params);
-        let inner = V4::default().packet(&udp(1111, 2222, &[7; 33]));
+        // With padding and trailer a multiple of 16 bytes.
+        let inner = V4::default().packet(&udp(1111, 2222, &[7; 35]));
         let paddings = places.map(wrong_at);
         let frames = paddings.each_ref().map(|padding| {
             let plaintext = with_trailer(&inner, padding, LEN as u8, IPV4);
