@@ -4,6 +4,11 @@
 //! is a function with `#[target_feature]`; the one unsafe step, to call it, is taken here, and its reason is always that: the level was
 //! checked when the driver was made.
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "without kernels no key is made, and nothing reads one")
+)]
+
 pub(super) mod aes_key;
 #[cfg(target_arch = "x86_64")]
 mod block;
