@@ -1,0 +1,247 @@
+//! What the processor does of single instructions in a core cycle, found by loops of independent ones.
+//!
+//! Every loop has as many chains as registers allow, so that no instruction waits for a result; what is left is the ports.
+
+use std::fmt;
+use std::hint::black_box;
+
+use crypto_pmd::drivers::multibuffer::Level;
+use pipeline::Clock;
+
+/// Rounds of a loop, and how often it is tried; the best counts, as one that was interrupted takes longer.
+const ROUNDS: u64 = 4000;
+const TRIES: usize = 25;
+
+/// Core cycles an instruction takes away from its ports, at the width of a level.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    /// Bytes of a vector.
+    pub(super) width: usize,
+    /// A round of AES.
+    pub(super) aes: f64,
+    /// Ten rounds together with four carry-less products.
+    pub(super) gcm_10_rounds: f64,
+    /// Fourteen.
+    pub(super) gcm_14_rounds: f64,
+    /// An addition or exclusive or.
+    pub(super) simple: f64,
+    /// A shift; a rotation where there is one.
+    pub(super) shift: f64,
+    /// A product of 32 by 32 bits.
+    pub(super) multiply: f64,
+    /// A load from the first cache.
+    pub(super) load: f64,
+    /// SHA1RNDS4.
+    pub(super) sha1_rounds: f64,
+    /// SHA256RNDS2.
+    pub(super) sha256_rounds: f64,
+}
+
+impl Ports {
+    /// At `level`, if it has kernels; `core_cycles_per_tick` is asked before each loop.
+    pub(super) fn measure(
+        level: Level,
+        clock: &Clock,
+        core_cycles_per_tick: impl Fn() -> f64,
+    ) -> Option<Self> {
+        let cycles = |instructions: f64, run: &dyn Fn(u64)| {
+            let one = |_| {
+                let ratio = core_cycles_per_tick();
+                let start = clock.tick();
+                run(ROUNDS);
+                (clock.tick() - start) as f64 * ratio / (ROUNDS as f64 * instructions)
+            };
+            (0..TRIES).map(one).fold(f64::INFINITY, f64::min)
+        };
+        let (sha1_rounds, sha256_rounds) = if level >= Level::Sse {
+            (cycles(12.0, &sha::sha1), cycles(12.0, &sha::sha256))
+        } else {
+            (0.0, 0.0)
+        };
+        macro_rules! of {
+            ($level:ident, $width:literal) => {
+                Self {
+                    width: $width,
+                    aes: cycles(12.0, &$level::aes),
+                    gcm_10_rounds: cycles(1.0, &$level::gcm_10_rounds),
+                    gcm_14_rounds: cycles(1.0, &$level::gcm_14_rounds),
+                    simple: cycles(24.0, &$level::simple),
+                    shift: cycles(12.0, &$level::shift),
+                    multiply: cycles(12.0, &$level::multiply),
+                    load: cycles(12.0, &$level::load),
+                    sha1_rounds,
+                    sha256_rounds,
+                }
+            };
+        }
+        Some(match level {
+            Level::Avx512 => of!(avx512, 64),
+            Level::Avx2 => of!(avx2, 32),
+            Level::Sse => of!(sse, 16),
+            Level::Portable => return None,
+        })
+    }
+
+    /// Cycles of so many simple operations and shifts; shifts go to some of the ports of the others.
+    pub(super) fn mix(&self, simple: f64, shifts: f64) -> f64 {
+        (shifts * self.shift).max((simple + shifts) * self.simple)
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "AES round {:.2}, 10 and 4 carry-less products {:.2}, 14 and 4 {:.2}, add or xor {:.2}, shift {:.2}, \
+             32-bit product {:.2}, load {:.2}, SHA1RNDS4 {:.2}, SHA256RNDS2 {:.2}",
+            self.aes,
+            self.gcm_10_rounds,
+            self.gcm_14_rounds,
+            self.simple,
+            self.shift,
+            self.multiply,
+            self.load,
+            self.sha1_rounds,
+            self.sha256_rounds
+        )
+    }
+}
+
+/// A function that runs a loop: every round, each vector of `$chains` becomes what `$step` makes of it, its place and a constant.
+macro_rules! loops {
+    ($features:literal, $vector:ty, $zero:path, { $($name:ident($chains:literal): $step:expr;)* }) => {
+        $(
+            pub(super) fn $name(rounds: u64) {
+                #[target_feature(enable = $features)]
+                fn run(rounds: u64) {
+                    let constant = black_box($zero());
+                    let mut chains: [$vector; $chains] = black_box([$zero(); $chains]);
+                    for _ in 0..rounds {
+                        $step(&mut chains, constant);
+                    }
+                    black_box(chains);
+                }
+                // SAFETY: only called for a level of this processor, which has these instructions.
+                unsafe { run(rounds) }
+            }
+        )*
+    };
+}
+
+macro_rules! level {
+    ($level:ident, $features:literal, $vector:ident, $zero:ident, $add:ident, $xor:ident, $shift:ident, $multiply:ident, $aes:ident,
+     $product:ident) => {
+        mod $level {
+            use super::black_box;
+            use std::arch::x86_64::*;
+
+            loops!($features, $vector, $zero, {
+                aes(12): |chains: &mut [$vector; 12], key| {
+                    for one in chains.iter_mut() {
+                        *one = $aes(*one, key);
+                    }
+                };
+                gcm_10_rounds(14): |chains: &mut [$vector; 14], key| {
+                    for (at, one) in chains.iter_mut().enumerate() {
+                        *one = if at < 10 { $aes(*one, key) } else { $product::<0x10>(*one, key) };
+                    }
+                };
+                gcm_14_rounds(14): |chains: &mut [$vector; 14], key| {
+                    for (at, one) in chains.iter_mut().enumerate() {
+                        *one = if at < 10 { $aes(*one, key) } else { $product::<0x10>(*one, key) };
+                    }
+                    for one in chains.iter_mut().take(4) {
+                        *one = $aes(*one, key);
+                    }
+                };
+                simple(12): |chains: &mut [$vector; 12], constant| {
+                    for one in chains.iter_mut() {
+                        *one = $xor($add(*one, constant), constant);
+                    }
+                };
+                shift(12): |chains: &mut [$vector; 12], count| {
+                    for one in chains.iter_mut() {
+                        *one = $shift(*one, count);
+                    }
+                };
+                multiply(12): |chains: &mut [$vector; 12], constant| {
+                    for one in chains.iter_mut() {
+                        *one = $multiply(*one, constant);
+                    }
+                };
+            });
+
+            pub(super) fn load(rounds: u64) {
+                #[target_feature(enable = $features)]
+                fn run(rounds: u64) {
+                    let table = [$zero(); 12];
+                    let mut chains = black_box([$zero(); 12]);
+                    for _ in 0..rounds {
+                        let table = black_box(&table);
+                        for (one, loaded) in chains.iter_mut().zip(table) {
+                            *one = $xor(*one, *loaded);
+                        }
+                    }
+                    black_box(chains);
+                }
+                // SAFETY: as above.
+                unsafe { run(rounds) }
+            }
+        }
+    };
+}
+
+level!(
+    sse,
+    "aes,pclmulqdq,sse4.1",
+    __m128i,
+    _mm_setzero_si128,
+    _mm_add_epi32,
+    _mm_xor_si128,
+    _mm_sll_epi32,
+    _mm_mul_epu32,
+    _mm_aesenc_si128,
+    _mm_clmulepi64_si128
+);
+level!(
+    avx2,
+    "avx2,vaes,vpclmulqdq",
+    __m256i,
+    _mm256_setzero_si256,
+    _mm256_add_epi32,
+    _mm256_xor_si256,
+    _mm256_sllv_epi32,
+    _mm256_mul_epu32,
+    _mm256_aesenc_epi128,
+    _mm256_clmulepi64_epi128
+);
+level!(
+    avx512,
+    "avx512f,avx512bw,vaes,vpclmulqdq",
+    __m512i,
+    _mm512_setzero_si512,
+    _mm512_add_epi32,
+    _mm512_xor_si512,
+    _mm512_rolv_epi32,
+    _mm512_mul_epu32,
+    _mm512_aesenc_epi128,
+    _mm512_clmulepi64_epi128
+);
+
+mod sha {
+    use super::black_box;
+    use std::arch::x86_64::*;
+
+    loops!("sha,sse4.1", __m128i, _mm_setzero_si128, {
+        sha1(12): |chains: &mut [__m128i; 12], constant| {
+            for one in chains.iter_mut() {
+                *one = _mm_sha1rnds4_epu32::<0>(*one, constant);
+            }
+        };
+        sha256(12): |chains: &mut [__m128i; 12], constant| {
+            for one in chains.iter_mut() {
+                *one = _mm_sha256rnds2_epu32(*one, constant, constant);
+            }
+        };
+    });
+}
