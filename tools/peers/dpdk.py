@@ -13,6 +13,7 @@ Exit codes: 0 done; 2 bad usage; 3 the machine lacks what is needed (DPDK, root,
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -235,10 +236,12 @@ def main():
     print(f"{len(cases)} cases of {options.pairs} pairs, about {span(estimate(cases, options))} where nothing else runs")
     print(HEADING, flush=True)
     start = time.monotonic()
+    # A run that is told to end gives the huge pages back first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with HugePages(), tempfile.TemporaryDirectory() as folder:
         comparison = Comparison(options, folder)
         for number, case in enumerate(cases):
-            if options.stop_after and time.monotonic() - start >= options.stop_after:
+            if options.stop_after is not None and time.monotonic() - start >= options.stop_after:
                 print(f"{len(cases) - number} cases are left")
                 return LEFT
             rows.append(comparison.measure(case))
