@@ -86,8 +86,9 @@ mod table {
         Transform::integrity(algorithm, key(len), len).into()
     }
 
+    /// As ESP has it: four bytes of salt, eight of IV in the packet.
     fn aead(algorithm: AeadAlgorithm, key_len: usize) -> SessionParams {
-        Transform::aead(algorithm, key(key_len), Key::new(&[]), 16).into()
+        Transform::aead(algorithm, key(key_len), key(4), 16).into()
     }
 
     fn kernels() -> Vec<Kernel> {

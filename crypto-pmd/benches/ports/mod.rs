@@ -35,6 +35,8 @@ pub(super) struct Ports {
     pub(super) sha1_rounds: f64,
     /// SHA256RNDS2.
     pub(super) sha256_rounds: f64,
+    /// All instructions of a block of SHA-1, and of SHA-256: rounds, and what prepares them.
+    blocks: [f64; 2],
 }
 
 impl Ports {
@@ -55,11 +57,12 @@ impl Ports {
             };
             (0..TRIES).map(one).fold(f64::INFINITY, f64::min)
         };
-        let (sha1_rounds, sha256_rounds) = if level >= Level::Sse {
-            (cycles(12.0, &sha::sha1), cycles(12.0, &sha::sha256))
-        } else {
-            (0.0, 0.0)
-        };
+        let (mut sha1_rounds, mut sha256_rounds, mut blocks) = (0.0, 0.0, [0.0; 2]);
+        if level >= Level::Sse {
+            sha1_rounds = cycles(12.0, &sha::sha1);
+            sha256_rounds = cycles(12.0, &sha::sha256);
+            blocks = [cycles(0.25, &sha::quarter_of_sha1), cycles(0.25, &sha::quarter_of_sha256)];
+        }
         macro_rules! of {
             ($level:ident, $width:literal) => {
                 Self {
@@ -76,6 +79,7 @@ impl Ports {
                     load: cycles(240.0, &$level::load),
                     sha1_rounds,
                     sha256_rounds,
+                    blocks,
                 }
             };
         }
@@ -98,7 +102,8 @@ impl fmt::Display for Ports {
         write!(
             f,
             "AES round {:.2}; 10 of them with 3 carry-less products {:.2}, with 4 {:.2}, 14 with 3 {:.2}, with 4 {:.2}; add or xor {:.2}, shift {:.2}, \
-             32-bit product {:.2}, load {:.2}, SHA1RNDS4 {:.2}, SHA256RNDS2 {:.2}",
+             32-bit product {:.2}, load {:.2}, SHA1RNDS4 {:.2}, SHA256RNDS2 {:.2}; all of a block of SHA-1 {:.1}, \
+ of SHA-256 {:.1}",
             self.aes,
             self.gcm_10_rounds[0],
             self.gcm_10_rounds[1],
@@ -109,7 +114,9 @@ impl fmt::Display for Ports {
             self.multiply,
             self.load,
             self.sha1_rounds,
-            self.sha256_rounds
+            self.sha256_rounds,
+            self.blocks[0],
+            self.blocks[1]
         )
     }
 }
@@ -266,6 +273,28 @@ mod sha {
         sha256(12): |chains: &mut [__m128i; 12], constant| {
             for one in chains.iter_mut() {
                 *one = _mm_sha256rnds2_epu32(*one, constant, constant);
+            }
+        };
+        quarter_of_sha1(15): |chains: &mut [__m128i; 15], constant| {
+            for (at, one) in chains.iter_mut().enumerate() {
+                *one = match at {
+                    0..5 => _mm_sha1rnds4_epu32::<0>(*one, constant),
+                    5..9 => _mm_sha1nexte_epu32(*one, constant),
+                    9..12 => _mm_sha1msg1_epu32(*one, constant),
+                    _ => _mm_sha1msg2_epu32(*one, constant),
+                };
+            }
+            chains[5] = _mm_sha1nexte_epu32(chains[5], constant);
+            chains[9] = _mm_sha1msg1_epu32(chains[9], constant);
+            chains[12] = _mm_sha1msg2_epu32(chains[12], constant);
+        };
+        quarter_of_sha256(14): |chains: &mut [__m128i; 14], constant| {
+            for (at, one) in chains.iter_mut().enumerate() {
+                *one = match at {
+                    0..8 => _mm_sha256rnds2_epu32(*one, constant, constant),
+                    8..11 => _mm_sha256msg1_epu32(*one, constant),
+                    _ => _mm_sha256msg2_epu32(*one, constant),
+                };
             }
         };
     });
