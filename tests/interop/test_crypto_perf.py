@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,7 @@ def near(one, other):
     return one == pytest.approx(other, rel=1e-6)
 
 
-@pytest.mark.parametrize("test", ["throughput", "cycles"])
+@pytest.mark.parametrize("test", ["throughput", "cycles", "latency"])
 @pytest.mark.parametrize("driver", ["null", "software", "multibuffer"])
 def test_there_is_a_row_for_each_operation_size_and_burst(driver, test):
     options = ("--test", test, "--driver", driver, "--suite", "aes128-sha1", "--size", "64,1408", "--burst", "1,8,32")
@@ -66,6 +67,49 @@ def test_only_the_cycles_test_measures_the_empty_loop():
     measured = {test: report_of("--test", test)["rows"] for test in ("throughput", "cycles")}
     assert all(row["empty_loop_tsc_cycles_per_operation"] is None for row in measured["throughput"])
     assert all(row["empty_loop_tsc_cycles_per_operation"] > 0 for row in measured["cycles"])
+
+
+LATENCY_FIELDS = "min p50 p90 p99 p999 max"
+
+
+@pytest.mark.parametrize("burst", [1, 32])
+def test_latency_has_the_time_of_every_operation_and_no_speed(burst):
+    for row in report_of("--test", "latency", "--driver", "all", "--burst", burst)["rows"]:
+        latency = row["latency_ns"]
+        assert latency["count"] == row["operations"] > 0
+        times = [latency[field] for field in LATENCY_FIELDS.split()]
+        assert times == sorted(times) and times[0] > 0, row
+        assert row["mops"] is None and row["tsc_cycles_per_operation"] is None and row["noisy"] is None
+
+
+def test_what_takes_longer_has_the_longer_latency():
+    options = ("--test", "latency", "--driver", "software", "--suite", "aes128-sha1", "--operation", "encrypt", "--size", "16,8192")
+    least = {(row["size"], row["burst"]): row["latency_ns"]["min"] for row in report_of(*options, "--burst", "1,32")["rows"]}
+    assert least[16, 1] < least[8192, 1] < least[8192, 32]
+    assert least[16, 1] < least[16, 32] < least[8192, 32]
+
+
+def two_processors():
+    """Two of this machine's, or one of them and one that is not there; and those of the two that are."""
+    there = sorted(os.sched_getaffinity(0))[:2]
+    return (there if len(there) == 2 else [*there, NO_SUCH_CORE]), there
+
+
+@pytest.mark.parametrize("test", ["throughput", "cycles", "latency", "verify"])
+def test_several_cores_do_a_row_together(test):
+    asked, there = two_processors()
+    alone = report_of("--test", test, "--cores", there[0], "--driver", "software")
+    report = report_of("--test", test, "--cores", ",".join(map(str, asked)), "--driver", "software")
+    assert report["cores"] == there
+    for row, of_one in zip(report["rows"], alone["rows"], strict=True):
+        if test == "verify":
+            assert row["verified"] and row["checks"] == of_one["checks"]
+            assert row["operations"] == 2 * of_one["operations"]
+        elif test == "latency":
+            assert row["latency_ns"]["count"] == row["operations"]
+        else:
+            assert near(row["mops"] * 1e6 * row["tsc_cycles_per_operation"], 2 * report["tsc_hz"]), row
+            assert near(row["gbps"] * 1e3, row["mops"] * row["size"] * 8), row
 
 
 def test_a_noisy_row_is_warned_about_and_no_other():
@@ -133,7 +177,6 @@ def test_the_null_driver_is_left_out_of_verify_with_a_note():
 
 
 REFUSALS = [
-    (("--test", "latency"), "--test latency is not implemented yet"),
     (("--test", "verify", "--driver", "null"), "--driver null computes nothing to verify; use --driver software"),
     (("--driver", "software,nic"), "--driver nic is not implemented yet"),
     (("--driver", "scheduler"), "--driver scheduler is not implemented yet"),
@@ -157,7 +200,6 @@ REFUSALS = [
     (("--pool", "1048576", "--size", "64512", "--suite", "aes128gcm16"), "use a smaller pool"),
     (("--seconds", "0"), "give seconds above 0"),
     (("--seconds", "nan"), "give seconds above 0"),
-    (("--cores", "0,1"), "--cores with several processors is not implemented yet"),
     (("--cores", "0,0"), "--cores lists 0 twice"),
     (("--json", "/no/such/folder/report.json"), "its folder does not exist"),
     (("--json", "."), "is a folder; name a file"),
@@ -210,6 +252,34 @@ def processors_seen_by(core):
         process.wait()
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine lets tests use one processor only")
+def test_each_of_several_cores_keeps_to_its_processor():
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    command = [str(BINARY), "--cores", ",".join(map(str, cores)), "--seconds", "1000"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + HANG_GUARD_SECONDS
+        wanted = {str(core) for core in cores}
+        while not wanted <= (seen := processors_of_threads(process)) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert wanted <= seen
+    finally:
+        process.kill()
+        process.wait()
+
+
+def processors_of_threads(process):
+    """What the kernel lets each thread of a process use."""
+    lists = set()
+    for status in Path(f"/proc/{process.pid}/task").glob("*/status"):
+        try:
+            lines = status.read_text().splitlines()
+        except OSError:
+            continue
+        lists |= {line.split()[1] for line in lines if line.startswith("Cpus_allowed_list:")}
+    return lists
+
+
 def test_json_goes_to_a_file_beside_the_table(tmp_path):
     path = tmp_path / "report.json"
     run = run_perf(*TINY, "--suite", "aes128-sha1", "--json", path)
@@ -229,7 +299,7 @@ def test_a_report_that_was_there_stays_when_a_run_is_refused(tmp_path):
     assert path.read_text() == "older"
 
 
-@pytest.mark.parametrize("test", ["throughput", "verify", "cycles"])
+@pytest.mark.parametrize("test", ["throughput", "latency", "verify", "cycles"])
 def test_the_table_fits_one_screen_with_a_line_for_each_row(test):
     everything = report_of("--test", test, "--suite", "all", "--size", "64")["rows"]
     run = run_perf(*TINY, "--test", test, "--suite", "all", "--size", "64")

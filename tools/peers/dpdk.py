@@ -1,230 +1,234 @@
 #!/usr/bin/env python3
 """crypto-perf and DPDK's dpdk-test-crypto-perf in turn on one core: TSC cycles an operation, and their ratio.
 
-    tools/peers/dpdk.py                                       everything (about half an hour)
-    tools/peers/dpdk.py --suite aes128gcm16 --size 64,1408    a part
-    tools/peers/dpdk.py --json FILE --svg FILE                the figures for other programs, and as a picture
+    tools/peers/dpdk.py                                       everything (hours; it says how many before it starts)
+    tools/peers/dpdk.py --suite aes128gcm16 --size 64,imix    a part
+    tools/peers/dpdk.py --json FILE --svg FILE                the figures for other programs, and as a picture, written after every case
+    tools/peers/dpdk.py --json FILE --resume --stop-after 60  the cases that FILE has not yet, for a minute
 
-Each figure is the median of alternating pairs of runs (7 unless --pairs says otherwise), with packets that are in the cache on both sides.
-Needs root: it installs Debian's `dpdk-dev` and the crypto drivers, reserves 512 huge pages for the run and gives them back. Without DPDK it says so in one line and ends with 3. DPDK's main core waits busily, so it gets another core than the one that is measured.
-DPDK's packets hold nothing but the payload; ours have the layout of ESP. Decryption on DPDK's side works on bytes that are not genuine after the first
-round: it computes all the same, and counts them as failed.
+README.md beside this file tells what is compared, what is the same on both sides and what is not, and how to read the table.
+
+Exit codes: 0 done; 2 bad usage; 3 the machine lacks what is needed (DPDK, root, huge pages); 4 stopped by --stop-after with cases left.
 """
 
 import argparse
-import hmac
 import json
-import os
-import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from xml.etree import ElementTree
+
+from dpdk_peer import PEER, HugePages, Peer, install, lacks
+from heat_table import picture
+from suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[2]
-PEER = "dpdk-test-crypto-perf"
-PACKAGES = ["dpdk-dev", "librte-meta-crypto"]
-HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
-MOUNT = Path("/dev/hugepages")
-MACHINE_LACKS = 3
-SIZES = [64, 128, 256, 512, 1024, 1408, 2048, 8192]
-# DPDK's pools hand out last what was given back last, so that a run touches hardly more packets than are under way, whatever the pool's size; the
-# least that its tool takes is this.
-PEER_POOL = 1024
-POOLS = [64]
+LEFT = 4
+SIZES = [64, 128, 256, 512, 1024, 1408, 2048, 8192, "imix"]
+COLD = 16384
+# Packets from here on fill the second-level cache by fewer than 64.
+LARGE = 4096
+PROBE_OPERATIONS = 10_000
+# Times that DPDK's tool works through its pool at least, so that most of a run finds it as the last round left it.
+PEER_ROUNDS = 2
+# crypto-perf has a whole round in each of nine slices, and two before.
+OUR_ROUNDS = 11
+# For the estimate: a start of either tool, and cycles of an operation for a packet and for a byte.
+START_SECONDS, PACKET_CYCLES, BYTE_CYCLES, USUAL_HZ = 0.6, 500, 3, 2.5e9
+COLUMNS = ["suite", "direction", "size", "burst", "pool", "sessions"]
 
 
-def chain(key_bytes, hash_name, hash_key, tag):
-    """AES-CBC with an HMAC, as DPDK's options; the order is given by the operation."""
-    return {
-        "device": "crypto_aesni_mb",
-        "encrypt": ["--optype", "cipher-then-auth", "--cipher-op", "encrypt", "--auth-op", "generate"],
-        "decrypt": ["--optype", "auth-then-cipher", "--cipher-op", "decrypt", "--auth-op", "verify"],
-        "both": ["--cipher-algo", "aes-cbc", "--cipher-key-sz", str(key_bytes), "--cipher-iv-sz", "16",
-                 "--auth-algo", f"{hash_name}-hmac", "--auth-key-sz", str(hash_key), "--digest-sz", str(tag)],
-    }
+def pools(name, size):
+    """Packets in memory on our side and on DPDK's. "hot" lies in a second-level cache of 512 KiB. DPDK's driver keeps packets back
+    between bursts: a few of one size, and of the mix all that came after the longest one; its pool must have them besides a burst."""
+    if name == "cold":
+        return COLD, COLD
+    if size == "imix":
+        return 192, 192
+    return (32, 48) if size >= LARGE else (64, 64)
 
 
-def aead(device, name, key_bytes):
-    """An AEAD with the associated data of ESP, as DPDK's options."""
-    return {
-        "device": device,
-        "encrypt": ["--aead-op", "encrypt"],
-        "decrypt": ["--aead-op", "decrypt"],
-        "both": ["--optype", "aead", "--aead-algo", name, "--aead-key-sz", str(key_bytes), "--aead-iv-sz", "12",
-                 "--aead-aad-sz", "8", "--digest-sz", "16"],
-    }
+class Comparison:
+    """Measures cases; knows which of DPDK's drivers is the fastest for each."""
+
+    def __init__(self, options, folder):
+        self.options = options
+        self.peer = Peer(options, folder)
+        self.hz = 0
+
+    def ours(self, case):
+        """Our cycles for one operation, through the dispatcher."""
+        suite, options = SUITES[case["suite"]], self.options
+        done = self.run_ours(case, suite.ours)
+        if done.returncode and suite.otherwise and "not supported" in done.stderr:
+            done = self.run_ours(case, suite.otherwise)
+        if done.returncode:
+            lacks(f"{options.binary}: {case}: {done.stderr.strip()}")
+        report = json.loads(done.stdout)
+        self.hz = report["tsc_hz"]
+        return report["rows"][0]
+
+    def run_ours(self, case, subject):
+        """One run of crypto-perf."""
+        suite, options = SUITES[case["suite"]], self.options
+        command = [
+            options.binary, "--test", "cycles", "--driver", options.driver, *subject, "--operation", suite.operations[case["direction"]],
+            "--size", case["size"], "--burst", case["burst"], "--pool", case["packets"], "--sessions", case["sessions"],
+            "--seconds", options.seconds, "--cores", options.core, "--json", "-",
+        ]
+        command += ["--level", options.level] if options.level else []
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+    def probe(self, case):
+        """The fastest of DPDK's drivers for a case, its cycles, and how many of its results were failures."""
+        best, said = None, ""
+        operations = max(PROBE_OPERATIONS, PEER_ROUNDS * case["peer_pool"])
+        for device in SUITES[case["suite"]].devices:
+            cycles, failed, words = self.peer.run(case, SUITES[case["suite"]], device, operations, check=True)
+            said = words or said
+            if cycles is not None and (best is None or cycles < best[1]):
+                best = device, cycles, failed, operations
+        if best is None:
+            lacks(f"{PEER} gives no figure for {case}: {said}")
+        return best
+
+    def measure(self, case):
+        """The medians of alternating pairs."""
+        device, cycles, failed, checked = self.probe(case)
+        row = self.ours(case)
+        operations = int(max(PEER_ROUNDS * case["peer_pool"], self.options.seconds * self.hz / cycles))
+        suite = SUITES[case["suite"]]
+
+        def mine():
+            return self.ours(case)["tsc_cycles_per_operation"]
+
+        def theirs():
+            cycles, _, said = self.peer.run(case, suite, device, operations)
+            return cycles if cycles is not None else lacks(f"{PEER} gives no figure for {case}: {said}")
+
+        pairs = []
+        for turn in range(self.options.pairs):
+            order = (mine, theirs) if turn % 2 == 0 else (theirs, mine)
+            figures = {side: side() for side in order}
+            pairs.append((figures[mine], figures[theirs]))
+        ours, peer = (statistics.median(side) for side in zip(*pairs))
+        return case | {
+            "driver": row["driver"], "level": row["level"], "tsc_cycles": ours, "peer_device": device, "peer_tsc_cycles": peer,
+            "ratio": statistics.median(theirs / ours for ours, theirs in pairs), "pairs": pairs,
+            "peer_checked": checked, "peer_failed": failed,
+        }
 
 
-SUITES = {
-    "aes128-sha1": chain(16, "sha1", 20, 12),
-    "aes256-sha256": chain(32, "sha2-256", 32, 16),
-    "aes128gcm16": aead("crypto_aesni_gcm", "aes-gcm", 16),
-    "aes256gcm16": aead("crypto_aesni_gcm", "aes-gcm", 32),
-}
+def line_of(row):
+    """A row of the table."""
+    words = f"{row['suite']:<16} {row['direction']:<8} {row['size']:>5} {row['burst']:>5} {row['pool']:>5} {row['sessions']:>8}"
+    figures = f"{row['tsc_cycles']:>9.1f} {row['peer_tsc_cycles']:>9.1f} {row['ratio']:>6.2f}   {row['peer_device']}"
+    many = row["peer_failed"] > row["peer_checked"] / 100
+    wrong = f"   ({row['peer_failed']} of {row['peer_checked']} tags of DPDK's check run were not valid)" if many else ""
+    return f"{words} {figures}{wrong}"
 
 
-def lacks(what):
-    """Ends with one line: the machine has not what is needed."""
-    print(f"error: {what}", file=sys.stderr)
-    sys.exit(MACHINE_LACKS)
+HEADING = (f"{'suite':<16} {'does':<8} {'size':>5} {'burst':>5} {'pool':>5} {'sessions':>8} {'ours':>9} {'DPDK':>9} {'ratio':>6}   "
+           "TSC cycles an operation; ratio: how many times ours DPDK takes")
 
 
-def install():
-    """DPDK's tool, from the distribution where it is not there yet."""
-    if shutil.which(PEER):
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        lacks(f"{PEER} is not here; as root on Debian: apt-get install {' '.join(PACKAGES)}")
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-        subprocess.run(["apt-get", "-q", *command], env=environment, stdout=subprocess.DEVNULL, check=False)
-    if not shutil.which(PEER):
-        lacks(f"{PEER} cannot be installed here: this distribution has no DPDK in {' or '.join(PACKAGES)}")
+def words(kind, known=None):
+    """A list with commas, of what is known."""
+
+    def read(text):
+        found = [kind(word) for word in text.split(",")]
+        for one in found:
+            if known and one not in known:
+                raise argparse.ArgumentTypeError(f"{one} is unknown; use {', '.join(map(str, known))}")
+        return found
+
+    return read
 
 
-class HugePages:
-    """512 huge pages and a place where DPDK finds them, for as long as the figures are taken."""
-
-    def __enter__(self):
-        if os.geteuid() != 0:
-            lacks("huge pages for DPDK need root; run this as root")
-        self.before = HUGE_PAGES.read_text()
-        self.mounted = subprocess.run(["mountpoint", "-q", MOUNT], check=False).returncode != 0
-        if int(self.before) < 512:
-            HUGE_PAGES.write_text("512")
-        if self.mounted:
-            MOUNT.mkdir(exist_ok=True)
-            subprocess.run(["mount", "-t", "hugetlbfs", "none", MOUNT], check=True)
-        if int(HUGE_PAGES.read_text()) < 400:
-            self.__exit__()
-            lacks("there is not enough memory in one piece for 512 huge pages; free some, or try after a restart")
-        return self
-
-    def __exit__(self, *_):
-        if self.mounted:
-            subprocess.run(["umount", MOUNT], check=False)
-        HUGE_PAGES.write_text(self.before)
-
-
-def vectors(case, suite, folder):
-    """DPDK's file of test vectors, without which its tool checks no HMAC: one packet, encrypted by OpenSSL, its tag by Python's hmac."""
-    value = dict(zip(suite["both"][::2], suite["both"][1::2]))
-    key, iv, auth_key = bytes(range(int(value["--cipher-key-sz"]))), bytes(range(100, 116)), bytes(range(int(value["--auth-key-sz"])))
-    plain = bytes(n * 7 & 255 for n in range(case["size"]))
-    bits = 8 * len(key)
-    command = ["openssl", "enc", f"-aes-{bits}-cbc", "-nopad", "-K", key.hex(), "-iv", iv.hex()]
-    sealed = subprocess.run(command, input=plain, capture_output=True, check=True).stdout
-    digest = {"sha1-hmac": "sha1", "sha2-256-hmac": "sha256"}[value["--auth-algo"]]
-    tag = hmac.new(auth_key, sealed, digest).digest()[: int(value["--digest-sz"])]
-    parts = {"plaintext": plain, "ciphertext": sealed, "cipher_key": key, "auth_key": auth_key, "cipher_iv": iv, "digest": tag}
-    lines = [f"{name} =\n{', '.join(f'0x{byte:02x}' for byte in data)}\n" for name, data in parts.items()]
-    path = Path(folder) / "vectors.data"
-    path.write_text("".join(lines))
-    return path
-
-
-def theirs(case, options):
-    """DPDK's cycles for one operation."""
-    with tempfile.TemporaryDirectory() as folder:
-        return run_peer(case, options, folder)
-
-
-def run_peer(case, options, folder):
-    """One run of DPDK's tool."""
-    suite = SUITES[case["suite"]]
-    operations = max(100_000, int(options.seconds * 3e9 / (200 + 2 * case["size"])))
-    command = [
-        PEER, "-l", f"{options.main_core},{options.core}", "--no-pci", "--no-telemetry", "--log-level", "lib.*:error",
-        "--vdev", suite["device"], "--", "--ptest", "throughput", "--silent", "--csv-friendly", "--devtype", suite["device"],
-        *suite["both"], *suite[case["operation"]], "--buffer-sz", str(case["size"]), "--burst-sz", str(case["burst"]),
-        "--total-ops", str(operations), "--pool-sz", str(max(PEER_POOL, case["pool"])),
-    ]
-    if case["operation"] == "decrypt" and "--auth-algo" in suite["both"]:
-        command += ["--test-file", str(vectors(case, suite, folder))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    rows = [line.split(",") for line in done.stdout.splitlines() if line[:1].isdigit() and line.count(",") >= 9]
-    if not rows:
-        lacks(f"{PEER} gives no figure for {case}: {' '.join((done.stdout + done.stderr).split()[-30:])}")
-    return float(rows[-1][9])
-
-
-def ours(case, options):
-    """Our cycles for one operation, through the dispatcher."""
-    command = [
-        options.binary, "--test", "cycles", "--driver", options.driver, "--suite", case["suite"], "--operation", case["operation"],
-        "--size", str(case["size"]), "--burst", str(case["burst"]), "--pool", str(case["pool"]), "--sessions", str(case["sessions"]),
-        "--seconds", str(options.seconds), "--cores", str(options.core), "--json", "-",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lacks(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
-    (row,) = json.loads(done.stdout)["rows"]
-    return row["tsc_cycles_per_operation"]
-
-
-def measure(case, options):
-    """The medians of alternating pairs."""
-    pairs = []
-    for turn in range(options.pairs):
-        first, second = (ours, theirs) if turn % 2 == 0 else (theirs, ours)
-        figures = {first: first(case, options)}
-        figures[second] = second(case, options)
-        pairs.append((figures[ours], figures[theirs]))
-    mine, peer = (statistics.median(side) for side in zip(*pairs))
-    return case | {
-        "tsc_cycles": mine, "peer_tsc_cycles": peer, "ratio": statistics.median(theirs / ours for ours, theirs in pairs),
-        "pairs": pairs,
-    }
-
-
-def picture(rows, path):
-    """Bars: how many times as many cycles DPDK needs; the line is at one."""
-    height, left, scale = 16, 330, 120
-    svg = ElementTree.Element("svg", xmlns="http://www.w3.org/2000/svg", width="900", height=str(height * len(rows) + 40))
-    style = {"font-family": "sans-serif", "font-size": "11"}
-    for number, row in enumerate(rows):
-        top = 20 + number * height
-        name = f"{row['suite']} {row['operation']} {row['size']} B, burst {row['burst']}, {row['sessions']} sessions, pool {row['pool']}"
-        ElementTree.SubElement(svg, "text", x="4", y=str(top + 11), **style).text = name
-        colour = "#2a7" if row["ratio"] >= 1 else "#c54"
-        width = f"{min(row['ratio'], 4.5) * scale:.1f}"
-        ElementTree.SubElement(svg, "rect", x=str(left), y=str(top + 2), width=width, height=str(height - 4), fill=colour)
-        ElementTree.SubElement(svg, "text", x=str(left + float(width) + 4), y=str(top + 11), **style).text = f"{row['ratio']:.2f}"
-    line = {"x1": str(left + scale), "x2": str(left + scale), "y1": "10", "y2": str(height * len(rows) + 24), "stroke": "#333"}
-    ElementTree.SubElement(svg, "line", **line)
-    ElementTree.ElementTree(svg).write(path)
-
-
-def words(kind):
-    """A list with commas."""
-    return lambda text: [kind(word) for word in text.split(",")]
+def size(text):
+    """Bytes, or the mix."""
+    return text if text == "imix" else int(text)
 
 
 def arguments():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=words(str), default=list(SUITES))
-    parser.add_argument("--operation", type=words(str), default=["encrypt", "decrypt"])
-    parser.add_argument("--size", type=words(int), default=SIZES)
+    parser.add_argument("--suite", type=words(str, SUITES), default=list(SUITES), help=", ".join(SUITES))
+    parser.add_argument("--direction", type=words(str, ["encrypt", "decrypt"]), default=["encrypt", "decrypt"],
+                        help="encrypt, decrypt; of a MAC: generate, verify")
+    parser.add_argument("--size", type=words(size), default=SIZES, help="bytes, or imix")
     parser.add_argument("--burst", type=words(int), default=[1, 32])
-    parser.add_argument("--pool", type=words(int), default=POOLS, help="packets that crypto-perf works through in turn")
-    parser.add_argument("--sessions", type=int, default=1)
+    parser.add_argument("--pool", type=words(str, ["hot", "cold"]), default=["hot", "cold"],
+                        help=f"hot: packets that fit the second-level cache; cold: {COLD} of them")
+    parser.add_argument("--sessions", type=words(int), default=[1, 32])
     parser.add_argument("--driver", default="multibuffer")
+    parser.add_argument("--level", help="of our driver")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.3, help="of one run")
     parser.add_argument("--core", type=int, default=1, help="the core that is measured")
-    parser.add_argument("--main-core", type=int, default=0, help="where DPDK's main thread waits")
+    parser.add_argument("--main-core", type=int, default=0, help="where DPDK's main thread waits, busily: another one")
     parser.add_argument("--binary", type=Path, default=ROOT / "target/release/crypto-perf")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
+    parser.add_argument("--resume", action="store_true", help="keep the rows that --json has, and measure the others")
+    parser.add_argument("--stop-after", type=float, metavar="SECONDS", help="end then, with exit code 4 if cases are left")
     options = parser.parse_args()
-    for name in options.suite:
-        if name not in SUITES:
-            parser.error(f"--suite {name}: DPDK is compared in {', '.join(SUITES)}")
+    if options.resume and not options.json:
+        parser.error("--resume needs --json, where the rows are kept")
+    for suite in options.suite:
+        block = SUITES[suite].block
+        if any(one != "imix" and one % block for one in options.size):
+            parser.error(f"--size: {suite} works on blocks of {block} bytes")
     return options
+
+
+def cases_of(options):
+    """All combinations."""
+    for suite in options.suite:
+        for direction in options.direction:
+            for burst in options.burst:
+                for pool in options.pool:
+                    for sessions in options.sessions:
+                        for one in options.size:
+                            packets, peer_pool = pools(pool, one)
+                            yield {"suite": suite, "direction": direction, "size": one, "burst": burst, "pool": pool,
+                                   "sessions": sessions, "packets": packets, "peer_pool": peer_pool}
+
+
+def place_of(row):
+    """What tells a case from all others."""
+    return tuple(row[column] for column in COLUMNS)
+
+
+def write(rows, options):
+    """All rows so far; a file is replaced as a whole, so that it is never half written."""
+    if options.json:
+        half = options.json.with_name(options.json.name + ".part")
+        half.write_text(json.dumps({"schema": "sealane.peer/2", "peer": PEER, "rows": rows}, indent=1) + "\n")
+        half.replace(options.json)
+    if options.svg and rows:
+        picture(rows, options.svg)
+
+
+def span(seconds):
+    """A time in words."""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def estimate(cases, options):
+    """Seconds that all cases take."""
+    total = 0
+    for case in cases:
+        sizes = SUITES[case["suite"]].sizes(case["size"])
+        cycles = PACKET_CYCLES + BYTE_CYCLES * sum(sizes) / len(sizes)
+        mine = max(options.seconds, OUR_ROUNDS * case["packets"] * cycles / USUAL_HZ)
+        theirs = max(options.seconds, PEER_ROUNDS * case["peer_pool"] * cycles / USUAL_HZ)
+        total += (options.pairs + 1) * (mine + theirs + 2 * START_SECONDS)
+    return total
 
 
 def main():
@@ -232,25 +236,27 @@ def main():
     options = arguments()
     if not options.binary.exists():
         lacks(f"{options.binary} is not there; build it with: cargo build --release")
+    rows = json.loads(options.json.read_text())["rows"] if options.resume and options.json.exists() else []
+    done = set(map(place_of, rows))
+    cases = [case for case in cases_of(options) if place_of(case) not in done]
     install()
-    cases = [
-        {"suite": suite, "operation": operation, "size": size, "burst": burst, "pool": pool, "sessions": options.sessions}
-        for suite in options.suite for operation in options.operation for burst in options.burst for pool in options.pool
-        for size in options.size
-    ]
-    rows = []
-    print(f"{'suite':<14} {'operation':<8} {'size':>5} {'burst':>5} {'pool':>6} {'ours':>9} {'DPDK':>9} {'ratio':>6}   TSC cycles an operation")
-    with HugePages():
-        for case in cases:
-            row = measure(case, options)
-            rows.append(row)
-            print(f"{row['suite']:<14} {row['operation']:<8} {row['size']:>5} {row['burst']:>5} {row['pool']:>6} "
-                  f"{row['tsc_cycles']:>9.1f} {row['peer_tsc_cycles']:>9.1f} {row['ratio']:>6.2f}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"schema": "sealane.peer/1", "peer": PEER, "rows": rows}, indent=1) + "\n")
-    if options.svg:
-        picture(rows, options.svg)
+    print(f"{len(cases)} cases of {options.pairs} pairs, about {span(estimate(cases, options))} where nothing else runs")
+    print(HEADING, flush=True)
+    start = time.monotonic()
+    # A run that is told to end gives the huge pages back first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with HugePages(), tempfile.TemporaryDirectory() as folder:
+        comparison = Comparison(options, folder)
+        for number, case in enumerate(cases):
+            if options.stop_after is not None and time.monotonic() - start >= options.stop_after:
+                print(f"{len(cases) - number} cases are left")
+                return LEFT
+            rows.append(comparison.measure(case))
+            print(line_of(rows[-1]), flush=True)
+            write(rows, options)
+    write(rows, options)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -16,6 +17,33 @@ const STANDARD_OUTPUT: &str = "-";
 
 /// Columns of a terminal that a table keeps to.
 const SCREEN: u16 = 100;
+
+/// What reports tell of a histogram, in nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct LatencyNs {
+    pub(crate) count: u64,
+    pub(crate) min: u64,
+    pub(crate) p50: u64,
+    pub(crate) p90: u64,
+    pub(crate) p99: u64,
+    pub(crate) p999: u64,
+    pub(crate) max: u64,
+}
+
+impl LatencyNs {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self {
+            count: histogram.len(),
+            min: if histogram.is_empty() { 0 } else { histogram.min() },
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max(),
+        }
+    }
+}
 
 /// A file by the words that messages have for it.
 pub(crate) type NamedFile<'a> = (&'a str, Option<&'a Path>);

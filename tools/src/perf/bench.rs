@@ -15,7 +15,8 @@ use super::device::{Device, stuck};
 use super::maker::{Maker, Order, no_buffer, pool_for};
 use super::options::Options;
 use super::plan::{self, Case};
-use super::rounds::{Empty, Rack, Stuck};
+use super::rounds::{Empty, Rack, Stuck, Unobserved};
+use super::stopwatch::Stopwatch;
 
 /// A row's driver, packets and clock.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Bench {
     direction: Operation,
     driver: &'static str,
     images: Vec<Vec<u8>>,
+    /// Which image a packet has, by its job's cookie.
+    image_of: Vec<usize>,
     spoils: bool,
     jobs: u64,
     bytes: u64,
@@ -40,11 +43,15 @@ impl Bench {
         options.check()?;
         let nothing = || Failure::usage("nothing to run");
         let case = plan::cases(options)?.into_iter().next().ok_or_else(nothing)?;
-        Self::new(&case, options, &Clock::new())
+        Self::new(&case, options, &Clock::new(), case.driver.device()?)
     }
 
-    pub(super) fn new(case: &Case, options: &Options, clock: &Clock) -> Result<Self, Failure> {
-        let device = case.driver.device()?;
+    pub(super) fn new(
+        case: &Case,
+        options: &Options,
+        clock: &Clock,
+        device: Device,
+    ) -> Result<Self, Failure> {
         let mut maker = Maker::new(&case.subject, case.size, options.sessions as usize)?;
         let sessions = maker.open(&device, case.operation.direction())?;
         let count = options.pool as usize / case.burst * case.burst;
@@ -56,48 +63,46 @@ impl Bench {
             direction: case.operation.direction(),
             driver: case.driver.name(),
             images: Vec::new(),
+            image_of: Vec::new(),
             spoils: case.subject.spoils(case.operation.direction()),
             jobs: orders.len() as u64,
             bytes: orders.iter().map(|order| order.size as u64).sum(),
         };
-        let numbers = bench.make_images(&mut maker, &orders)?;
-        bench.make_rack(case, &sessions, &orders, &numbers)?;
+        bench.make_images(&mut maker, &orders)?;
+        bench.make_rack(case, &sessions, &orders)?;
         Ok(bench)
     }
 
     /// An image for each session and size; for each packet the number of its own.
-    fn make_images(&mut self, maker: &mut Maker<'_>, orders: &[Order]) -> Result<Vec<u64>, Failure> {
-        let mut known: HashMap<(usize, usize), u64> = HashMap::new();
-        let mut numbers = Vec::with_capacity(orders.len());
+    fn make_images(&mut self, maker: &mut Maker<'_>, orders: &[Order]) -> Result<(), Failure> {
+        let mut known: HashMap<(usize, usize), usize> = HashMap::new();
         for order in orders {
-            let next = self.images.len() as u64;
+            let next = self.images.len();
             let number = *known.entry((order.session, order.size)).or_insert(next);
             if number == next {
                 self.images.push(maker.image(order)?);
             }
-            numbers.push(number);
+            self.image_of.push(number);
         }
-        Ok(numbers)
+        Ok(())
     }
 
-    fn make_rack(
-        &mut self,
-        case: &Case,
-        sessions: &[SessionId],
-        orders: &[Order],
-        numbers: &[u64],
-    ) -> Result<(), Failure> {
+    fn image_of(&self, cookie: u64) -> &[u8] {
+        image(&self.images, &self.image_of, cookie)
+    }
+
+    fn make_rack(&mut self, case: &Case, sessions: &[SessionId], orders: &[Order]) -> Result<(), Failure> {
         let layout = case.subject.layout();
         let pool = pool_for(&case.subject, case.size, orders.len())?;
         let mut bursts = Vec::with_capacity(orders.len() / case.burst);
-        for (orders, numbers) in orders.chunks(case.burst).zip(numbers.chunks(case.burst)) {
+        let mut cookies = 0..;
+        for orders in orders.chunks(case.burst) {
             let mut burst = JobBurst::new();
-            for (order, &number) in orders.iter().zip(numbers) {
-                let image = self.images.get(number as usize).map(Vec::as_slice).unwrap_or_default();
-                let packet = pool.alloc_copy(image).filter(|packet| !packet.is_chained());
+            for (order, cookie) in orders.iter().zip(cookies.by_ref()) {
+                let packet = pool.alloc_copy(self.image_of(cookie)).filter(|packet| !packet.is_chained());
                 let packet: Mbuf = packet.ok_or_else(no_buffer)?;
                 let session = *sessions.get(order.session).ok_or_else(|| Failure::usage("no session"))?;
-                burst.push_with(|| layout.job(packet, session, self.direction).with_cookie(number));
+                burst.push_with(|| layout.job(packet, session, self.direction).with_cookie(cookie));
             }
             bursts.push(burst);
         }
@@ -130,7 +135,7 @@ impl Bench {
             if !self.spoils {
                 continue;
             }
-            let image = self.images.get(job.cookie() as usize).map(Vec::as_slice).unwrap_or_default();
+            let image = image(&self.images, &self.image_of, job.cookie());
             let (packet, ..) = job.parts_mut();
             if let Some(bytes) = packet.data_mut().get_mut(..image.len()) {
                 bytes.copy_from_slice(image);
@@ -146,9 +151,23 @@ impl Bench {
     pub fn rounds(&mut self, count: u64) -> Result<u64, Failure> {
         let start = self.clock.tick();
         for _ in 0..count {
-            self.rack.round(&mut self.device.dispatcher).map_err(|Stuck| stuck(self.driver))?;
+            self.rack
+                .round(&mut self.device.dispatcher, &mut Unobserved)
+                .map_err(|Stuck| stuck(self.driver))?;
         }
         Ok(self.clock.tick().saturating_sub(start))
+    }
+
+    /// Does every job so many times, and has each one's time taken.
+    ///
+    /// # Errors
+    /// The driver lost jobs.
+    #[inline(never)]
+    pub(super) fn watched_rounds(&mut self, count: u64, watch: &mut Stopwatch) -> Result<(), Failure> {
+        for _ in 0..count {
+            self.rack.round(&mut self.device.dispatcher, watch).map_err(|Stuck| stuck(self.driver))?;
+        }
+        Ok(())
     }
 
     /// The same without submit and poll.
@@ -159,7 +178,7 @@ impl Bench {
     pub fn empty_rounds(&mut self, count: u64) -> Result<u64, Failure> {
         let start = self.clock.tick();
         for _ in 0..count {
-            self.rack.round(&mut Empty).map_err(|Stuck| stuck(self.driver))?;
+            self.rack.round(&mut Empty, &mut Unobserved).map_err(|Stuck| stuck(self.driver))?;
         }
         Ok(self.clock.tick().saturating_sub(start))
     }
@@ -180,6 +199,11 @@ impl Bench {
             }
         }
     }
+}
+
+fn image<'a>(images: &'a [Vec<u8>], image_of: &[usize], cookie: u64) -> &'a [u8] {
+    let number = image_of.get(cookie as usize);
+    number.and_then(|&number| images.get(number)).map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -53,17 +53,26 @@ impl Built {
     }
 
     pub(super) fn device(self) -> Result<Device, Failure> {
+        Device::on(&self.registry()?)
+    }
+
+    /// The driver alone in a registry.
+    pub(super) fn registry(self) -> Result<Registry, Failure> {
         match self {
-            Self::Null => Device::over(Null::new()),
-            Self::Software => Device::over(Software::new()),
-            Self::Multibuffer(level) => {
-                Device::over(Multibuffer::with_level(0, level).map_err(Failure::machine)?)
-            }
+            Self::Null => alone(Null::new()),
+            Self::Software => alone(Software::new()),
+            Self::Multibuffer(level) => alone(Multibuffer::with_level(0, level).map_err(Failure::machine)?),
         }
     }
 }
 
-/// The driver with its registry and its one queue pair.
+fn alone(driver: impl Driver + 'static) -> Result<Registry, Failure> {
+    let registry = Registry::new();
+    registry.attach(driver).map_err(Failure::usage)?;
+    Ok(registry)
+}
+
+/// The driver with its registry and one queue pair on it.
 #[derive(Debug)]
 pub(super) struct Device {
     registry: Registry,
@@ -71,11 +80,15 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn over(driver: impl Driver + 'static) -> Result<Self, Failure> {
-        let registry = Registry::new();
-        registry.attach(driver).map_err(Failure::usage)?;
+    /// One more queue pair.
+    pub(super) fn on(registry: &Registry) -> Result<Self, Failure> {
         let dispatcher = registry.dispatcher(&QueuePairConfig::default()).map_err(Failure::usage)?;
-        Ok(Self { registry, dispatcher })
+        Ok(Self { registry: registry.clone(), dispatcher })
+    }
+
+    #[cfg(test)]
+    pub(super) fn over(driver: impl Driver + 'static) -> Result<Self, Failure> {
+        Self::on(&alone(driver)?)
     }
 
     pub(super) fn open(&self, params: SessionParams) -> Result<SessionId, OpenError> {

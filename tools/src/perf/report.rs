@@ -1,12 +1,13 @@
 //! The report: one JSON object for scripts, one table for people.
 
 use comfy_table::CellAlignment;
+use hdrhistogram::Histogram;
 use pipeline::Clock;
 use pipeline::lcore::LcoreId;
 use serde::Serialize;
 
 use crate::failure::{BAD_RESULT, Failure, print, warn};
-use crate::outputs::{is_standard, screen, write_json};
+use crate::outputs::{LatencyNs, is_standard, screen, write_json};
 
 use super::measure::{Measured, SLICES};
 use super::options::{Options, Size, Test};
@@ -58,7 +59,7 @@ pub(super) struct Row {
     spread_percent: Option<f64>,
     /// Whether the spread is so large that the figures are doubtful.
     noisy: Option<bool>,
-    latency_ns: Option<()>,
+    latency_ns: Option<LatencyNs>,
     verified: Option<bool>,
     checks: Vec<&'static str>,
     failure: Option<String>,
@@ -107,7 +108,7 @@ impl Row {
     /// A row with speeds, from the median of the slices.
     pub(super) fn measured(case: &Case, options: &Options, measured: &Measured, clock: &Clock) -> Self {
         let (cycles, bytes) = (measured.cycles, measured.bytes_per_operation);
-        let per_second = clock.hz() / cycles.median;
+        let per_second = measured.cores as f64 * clock.hz() / cycles.median;
         Self {
             operations: measured.operations,
             mops: Some(per_second / 1e6),
@@ -120,6 +121,15 @@ impl Row {
             slices: Some(SLICES),
             spread_percent: Some(cycles.percent()),
             noisy: Some(cycles.percent() > DOUBTFUL),
+            ..Self::of(case, options)
+        }
+    }
+
+    /// A row with the time that jobs stayed.
+    pub(super) fn of_latency(case: &Case, options: &Options, histogram: &Histogram<u64>) -> Self {
+        Self {
+            operations: histogram.len(),
+            latency_ns: Some(LatencyNs::of(histogram)),
             ..Self::of(case, options)
         }
     }
@@ -159,11 +169,11 @@ impl Row {
 }
 
 impl Report {
-    pub(super) fn new(options: &Options, core: Option<LcoreId>, clock: &Clock, rows: Vec<Row>) -> Self {
+    pub(super) fn new(options: &Options, cores: &[Option<LcoreId>], clock: &Clock, rows: Vec<Row>) -> Self {
         Self {
             schema: "sealane.crypto-perf/1",
             test: options.test.name(),
-            cores: core.map(|core| core.0).into_iter().collect(),
+            cores: cores.iter().flatten().map(|core| core.0).collect(),
             tsc_hz: clock.hz() as u64,
             rows,
         }
@@ -190,7 +200,11 @@ impl Report {
     }
 
     fn text(&self, options: &Options) -> String {
-        let core = self.cores.first().map_or("not pinned".to_owned(), |core| format!("core {core}"));
+        let core = match self.cores.as_slice() {
+            [] => "not pinned".to_owned(),
+            [core] => format!("core {core}"),
+            cores => format!("cores {}", cores.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+        };
         let (test, pool, hz) = (self.test, options.pool, self.tsc_hz as f64 / 1e6);
         let mut text =
             format!("{test} · {core} · sessions {} · pool {pool} · TSC at {hz:.0} MHz\n", options.sessions);
@@ -242,7 +256,8 @@ fn headings(test: Test) -> &'static [&'static str] {
     match test {
         Test::Cycles => &["cycles/op", "least", "a byte", "least", "empty", "spread"],
         Test::Verify => &["operations", "result", "looked at"],
-        Test::Throughput | Test::Latency => &["Mops", "Gbit/s", "cycles/op", "a byte", "spread"],
+        Test::Latency => &["p50 ns", "p90", "p99", "p99.9", "most"],
+        Test::Throughput => &["Mops", "Gbit/s", "cycles/op", "a byte", "spread"],
     }
 }
 
@@ -266,7 +281,11 @@ impl Row {
                 if self.verified == Some(true) { "ok" } else { "FAILED" }.to_owned(),
                 self.checks.join(", "),
             ],
-            Test::Throughput | Test::Latency => vec![
+            Test::Latency => self.latency_ns.as_ref().map_or_else(Vec::new, |latency| {
+                let LatencyNs { p50, p90, p99, p999, max, .. } = latency;
+                [p50, p90, p99, p999, max].iter().map(|number| number.to_string()).collect()
+            }),
+            Test::Throughput => vec![
                 number(self.mops, 3),
                 number(self.gbps, 3),
                 number(self.tsc_cycles_per_operation, 1),
@@ -288,7 +307,7 @@ mod tests {
         let options =
             Options::parse_from(["crypto-perf", "--test", test, "--suite", "null-sha1", "--size", "100"]);
         let rows = cases(&options).unwrap().iter().map(|case| row(case, &options)).collect();
-        (Report::new(&options, None, &Clock::new(), rows), options)
+        (Report::new(&options, &[None], &Clock::new(), rows), options)
     }
 
     #[test]
@@ -315,6 +334,7 @@ mod tests {
     #[test]
     fn figures_come_from_the_median_and_a_spread_over_ten_percent_is_noisy() {
         let measured = |most| Measured {
+            cores: 1,
             operations: 7,
             bytes_per_operation: 100.0,
             cycles: Spread { least: 990.0, median: 1000.0, most },
@@ -333,5 +353,27 @@ mod tests {
             assert_eq!((row.noisy, row.empty_loop_tsc_cycles_per_operation), (Some(noisy), Some(2.0)));
             assert_eq!(row.mops, Some(clock.hz() / 1000.0 / 1e6));
         }
+    }
+
+    #[test]
+    fn two_cores_do_twice_as_many_operations_at_the_same_cycles() {
+        let cycles = Spread { least: 990.0, median: 1000.0, most: 1001.0 };
+        let both = Measured { cores: 2, operations: 8, bytes_per_operation: 100.0, cycles, empty_loop: None };
+        let clock = Clock::new();
+        let (report, _) = report("throughput", |case, options| Row::measured(case, options, &both, &clock));
+        let row = &report.rows[0];
+        assert_eq!(row.tsc_cycles_per_operation, Some(1000.0));
+        assert_eq!(row.mops, Some(2.0 * clock.hz() / 1000.0 / 1e6));
+    }
+
+    #[test]
+    fn a_latency_row_has_the_quantiles_of_its_histogram() {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        (1..=1000).for_each(|value| histogram.record(value).unwrap());
+        let (report, options) = report("latency", |case, options| Row::of_latency(case, options, &histogram));
+        let latency = report.rows[0].latency_ns.clone().unwrap();
+        let LatencyNs { count, min, p50, p90, p99, p999, max } = latency;
+        assert_eq!((count, min, p50, p90, p99, p999, max), (1000, 1, 500, 900, 990, 999, 1000));
+        assert!(report.text(&options).contains("500 900 990   999 1000"), "{}", report.text(&options));
     }
 }

@@ -69,6 +69,26 @@ impl Engine for Empty {
     }
 }
 
+/// Who is told of the jobs' coming and going.
+pub(super) trait Observer {
+    /// These are offered, for the first time.
+    fn offered(&mut self, jobs: &JobBurst);
+
+    /// A turn is over; those behind the first `before` of `done` finished in it.
+    fn polled(&mut self, done: &JobBurst, before: usize);
+}
+
+/// Nobody.
+#[derive(Debug)]
+pub(super) struct Unobserved;
+
+impl Observer for Unobserved {
+    #[inline(always)]
+    fn offered(&mut self, _: &JobBurst) {}
+    #[inline(always)]
+    fn polled(&mut self, _: &JobBurst, _: usize) {}
+}
+
 /// Jobs in bursts, all of the same length. After each round all are there again, in the order in which they finished.
 #[derive(Debug)]
 pub(super) struct Rack {
@@ -96,12 +116,21 @@ impl Rack {
     /// # Errors
     /// The engine stopped working; jobs are missing then.
     #[inline(always)]
-    pub(super) fn round(&mut self, engine: &mut impl Engine) -> Result<(), Stuck> {
+    pub(super) fn round(
+        &mut self,
+        engine: &mut impl Engine,
+        observer: &mut impl Observer,
+    ) -> Result<(), Stuck> {
         self.filled = 0;
         for index in 0..self.bursts.len() {
             let mut patience = Patience::new();
+            if let Some(jobs) = self.bursts.get(index) {
+                observer.offered(jobs);
+            }
             while let Some(jobs) = self.bursts.get_mut(index) {
+                let before = self.done.len();
                 let moved = engine.turn(jobs, &mut self.done);
+                observer.polled(&self.done, before);
                 let taken = jobs.is_empty();
                 self.put_back(index + usize::from(taken));
                 if taken {
@@ -112,7 +141,9 @@ impl Rack {
         }
         let mut patience = Patience::new();
         while engine.in_flight() > 0 {
+            let before = self.done.len();
             let moved = engine.turn(&mut self.none, &mut self.done);
+            observer.polled(&self.done, before);
             self.put_back(self.bursts.len());
             patience.look(moved)?;
         }
@@ -168,6 +199,22 @@ mod tests {
         }
     }
 
+    /// Remembers the cookies of what it was told of.
+    #[derive(Default)]
+    struct Seen {
+        offered: Vec<u64>,
+        finished: Vec<u64>,
+    }
+
+    impl Observer for Seen {
+        fn offered(&mut self, jobs: &JobBurst) {
+            self.offered.extend(jobs.iter().map(Job::cookie));
+        }
+        fn polled(&mut self, done: &JobBurst, before: usize) {
+            self.finished.extend(done.iter().skip(before).map(Job::cookie));
+        }
+    }
+
     fn rack(bursts: usize, burst: usize) -> Rack {
         let pool = Pool::new(PoolConfig { buffers: bursts * burst, ..PoolConfig::default() }).unwrap();
         let registry = Registry::new();
@@ -198,7 +245,11 @@ mod tests {
             let mut rack = rack(7, 5);
             for _ in 0..3 {
                 let mut slow = Slow { inside: VecDeque::new(), takes, finishes, seen: Vec::new() };
-                rack.round(&mut slow).unwrap();
+                let mut seen = Seen::default();
+                rack.round(&mut slow, &mut seen).unwrap();
+                seen.offered.sort_unstable();
+                seen.finished.sort_unstable();
+                assert!(seen.offered.into_iter().eq(0..35) && seen.finished.into_iter().eq(0..35));
                 slow.seen.sort_unstable();
                 assert!(slow.seen.iter().copied().eq(0..35), "takes {takes}, finishes {finishes}");
                 assert!(cookies(&mut rack).into_iter().eq(0..35));
@@ -216,9 +267,9 @@ mod tests {
         let order = |rack: &mut Rack| -> Vec<u64> {
             rack.bursts_mut().iter().flat_map(|burst| burst.iter().map(Job::cookie)).collect()
         };
-        rack.round(&mut dispatcher).unwrap();
+        rack.round(&mut dispatcher, &mut Unobserved).unwrap();
         assert!(order(&mut rack).into_iter().eq(0..128));
-        rack.round(&mut Empty).unwrap();
+        rack.round(&mut Empty, &mut Unobserved).unwrap();
         assert!(order(&mut rack).into_iter().eq(0..128));
     }
 

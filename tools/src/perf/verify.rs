@@ -43,6 +43,17 @@ pub(super) struct Verdict {
     pub(super) failure: Option<String>,
 }
 
+impl Verdict {
+    /// Of several cores: what all looked at, and the first thing that is wrong. `None` without any.
+    pub(super) fn of_all(verdicts: impl IntoIterator<Item = Self>) -> Option<Self> {
+        verdicts.into_iter().reduce(|all, one| Self {
+            operations: all.operations + one.operations,
+            checks: all.checks.into_iter().filter(|check| one.checks.contains(check)).collect(),
+            failure: all.failure.or(one.failure),
+        })
+    }
+}
+
 /// Verifies a row: every packet of the pool once, and what else there is to look at.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use pipeline::stats::Named;
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
-use crate::outputs::{cannot_write, is_standard, screen, write_json};
+use crate::outputs::{LatencyNs, cannot_write, is_standard, screen, write_json};
 
 use super::drops::SaDrops;
 use super::lineup::CoreSummary;
@@ -45,9 +45,9 @@ pub struct Report {
     tsc_hz: u64,
     tsc_cycles_per_packet: f64,
     latency_kind: &'static str,
-    latency_ns: Latency,
+    latency_ns: LatencyNs,
     stages: BTreeMap<&'static str, Stage>,
-    stage_latency_ns: BTreeMap<&'static str, Latency>,
+    stage_latency_ns: BTreeMap<&'static str, LatencyNs>,
     turns: Turns,
     lcores: Vec<Lcore>,
     memory: String,
@@ -72,17 +72,6 @@ struct Packets {
 struct Bytes {
     r#in: u64,
     out: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Latency {
-    count: u64,
-    min: u64,
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    p999: u64,
-    max: u64,
 }
 
 /// What a step cost, from a sample of the bursts.
@@ -110,7 +99,7 @@ struct Lcore {
     turns: Turns,
     cpu_seconds: f64,
     /// Of the cores that send.
-    latency_ns: Option<Latency>,
+    latency_ns: Option<LatencyNs>,
 }
 
 impl Report {
@@ -145,7 +134,7 @@ impl Report {
             tsc_hz: tsc_hz as u64,
             tsc_cycles_per_packet: outcome.seconds * tsc_hz / (ledger.received.max(1)) as f64,
             latency_kind: if options.rate == Rate::Max { "residence" } else { "open_loop" },
-            latency_ns: Latency::of(&outcome.latency),
+            latency_ns: LatencyNs::of(&outcome.latency),
             stages: outcome.costs.iter().filter(|cost| cost.packets > 0).map(Stage::of).collect(),
             stage_latency_ns: residences(outcome),
             turns: outcome.cores.iter().map(|core| Turns::of(&core.turns)).sum(),
@@ -331,15 +320,15 @@ fn lcores(outcome: &Outcome) -> Vec<Lcore> {
     let mut lcores: Vec<_> = outcome.cores.iter().map(Lcore::of).collect();
     for (core, latency) in &outcome.core_latency {
         if let Some(lcore) = lcores.get_mut(*core) {
-            lcore.latency_ns = Some(Latency::of(latency));
+            lcore.latency_ns = Some(LatencyNs::of(latency));
         }
     }
     lcores
 }
 
-fn residences(outcome: &Outcome) -> BTreeMap<&'static str, Latency> {
+fn residences(outcome: &Outcome) -> BTreeMap<&'static str, LatencyNs> {
     let measured = outcome.residences.iter().filter(|(_, histogram)| !histogram.is_empty());
-    measured.map(|(name, histogram)| (*name, Latency::of(histogram))).collect()
+    measured.map(|(name, histogram)| (*name, LatencyNs::of(histogram))).collect()
 }
 
 impl Turns {
@@ -370,21 +359,6 @@ impl Lcore {
             turns: Turns::of(&core.turns),
             cpu_seconds: core.cpu_ns as f64 / 1e9,
             latency_ns: None,
-        }
-    }
-}
-
-impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        Self {
-            count: histogram.len(),
-            min: if histogram.is_empty() { 0 } else { histogram.min() },
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: histogram.max(),
         }
     }
 }
