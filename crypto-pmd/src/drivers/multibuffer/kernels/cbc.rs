@@ -12,7 +12,8 @@ mod avx512;
 mod chain;
 #[cfg(target_arch = "x86_64")]
 mod sse;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests;
 
 use std::cmp::Reverse;

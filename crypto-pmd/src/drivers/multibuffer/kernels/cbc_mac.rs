@@ -4,7 +4,8 @@
 //! Both add a key to the last block, one where it is whole, another where it was padded; they differ in how these keys are made. The
 //! blocks before the last are read where they lie, the last ones are laid out apart.
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests;
 
 use std::cmp::Reverse;

@@ -25,7 +25,8 @@ mod mac;
 mod poly;
 #[cfg(target_arch = "x86_64")]
 mod sse;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests;
 
 /// Packets that are worked on together; more than that are taken one batch after the other.
