@@ -21,7 +21,7 @@ MACHINE_LACKS = 3
 EXIT_CODES = (DONE, NOT_VERIFIED, BAD_USAGE, MACHINE_LACKS)
 NO_SUCH_CORE = 9999
 PROMISED_OPTIONS = (
-    "config direction out driver level profile offload cores layout burst repeat duration rate explain json histogram"
+    "config direction out driver level hold profile offload cores layout burst repeat duration rate explain json histogram"
     " html"
 )
 LONG_RUNS = [("--duration", "0.3"), ("--repeat", "200")]
@@ -187,6 +187,7 @@ ODD_VALUES = {
     "direction": ["", "OUTBOUND", "outbound,inbound", HUGE],
     "driver": ["", "Null", "\udcff"],
     "level": ["", "avx1024", "\u202e", "\udcff"],
+    "hold": ["", "-1", "65", "256", "1.5", HUGE],
     "layout": ["", "pipelined,run-to-completion"],
     "offload": ["", "lookaside ", "\udcff"],
     "cores": ["", ",", "0,0", "-1", "0x0", "1e3", "4294967296", "18446744073709551615", HUGE],

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("perf")
 PROMISED_FIELDS = (
     "driver level suite operation size burst operations mops gbps tsc_cycles_per_operation tsc_cycles_per_byte latency_ns"
 )
-PROMISED_OPTIONS = "test driver level suite algorithm operation size burst sessions pool seconds cores json"
+PROMISED_OPTIONS = "test driver level hold suite algorithm operation size burst sessions pool seconds cores json"
 ENDS_OF_SUITES = ("aes128-sha1", "aes256-sha512", "aes128gcm16", "aes256gcm16", "null-sha1", "null-sha256")
 SOME_ALGORITHMS = ("aes-128-cbc", "aes-192-cbc", "aes-256-cbc", "aes-128-gcm", "sha1-hmac", "sha2-256-hmac")
 MIX = [40] * 7 + [576] * 4 + [1500]
@@ -182,6 +182,8 @@ REFUSALS = [
     (("--driver", "scheduler"), "--driver scheduler is not implemented yet"),
     (("--driver", "nvidia"), "nvidia"),
     (("--level", "sse"), "--level sse needs kernels, which only --driver multibuffer has"),
+    (("--hold", "32"), "--hold 32: only --driver multibuffer holds jobs"),
+    (("--hold", "65", "--driver", "multibuffer"), "--hold"),
     (("--level", "mmx"), "--level mmx is unknown; use avx512, avx2, sse or portable"),
     (("--suite", "aes128-sh1"), 'there is no suite "aes128-sh1"; near it: aes128-sha1'),
     (("--suite", "aes128-sha1", "--algorithm", "sha1-hmac"), "--algorithm"),

@@ -7,6 +7,7 @@
 pub mod config;
 mod cores;
 pub mod failure;
+mod kernels;
 mod near;
 mod outputs;
 pub mod perf;

@@ -1,7 +1,6 @@
 //! A driver under test, alone behind a registry and a dispatcher, so that nothing else has a share in what is measured.
 
 use crypto_pmd::device::{Driver, OpenError};
-use crypto_pmd::drivers::multibuffer::Level;
 use crypto_pmd::drivers::{Multibuffer, Null, Software};
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::{
@@ -9,6 +8,7 @@ use crypto_pmd::{
 };
 
 use crate::failure::Failure;
+use crate::kernels::Kernels;
 
 use super::rounds::{Patience, Stuck};
 
@@ -17,13 +17,13 @@ use super::rounds::{Patience, Stuck};
 pub(super) enum Built {
     Null,
     Software,
-    Multibuffer(Level),
+    Multibuffer(Kernels),
 }
 
 impl Built {
-    /// All of them, those first that do less; `level` is that of those that have several.
-    pub(super) fn all(level: Level) -> [Self; 3] {
-        [Self::Null, Self::Software, Self::Multibuffer(level)]
+    /// All of them, those first that do less; `kernels` says how the one works that has them.
+    pub(super) fn all(kernels: Kernels) -> [Self; 3] {
+        [Self::Null, Self::Software, Self::Multibuffer(kernels)]
     }
 
     /// Name on the command line and in reports.
@@ -40,7 +40,7 @@ impl Built {
         match self {
             Self::Null => "none",
             Self::Software => "portable",
-            Self::Multibuffer(level) => level.name(),
+            Self::Multibuffer(kernels) => kernels.level.name(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Built {
         match self {
             Self::Null => alone(Null::new()),
             Self::Software => alone(Software::new()),
-            Self::Multibuffer(level) => alone(Multibuffer::with_level(0, level).map_err(Failure::machine)?),
+            Self::Multibuffer(kernels) => alone(kernels.driver()?),
         }
     }
 }

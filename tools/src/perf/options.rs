@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use crypto_pmd::Operation;
-use crypto_pmd::drivers::multibuffer::Level;
 use pipeline::MAX_BURST;
 use pipeline::port::Sizes;
 
 use crate::failure::Failure;
-use crate::values::{level, parse_seconds};
+use crate::kernels::Kernels;
+use crate::values::parse_seconds;
 use crate::{cores, outputs};
 
 /// Longest cipher range, in bytes: what a buffer holds with header, IV and tag around it, in whole blocks.
@@ -44,6 +44,11 @@ pub struct Options {
     /// Instruction-set level of the driver "multibuffer": avx512, avx2, sse or portable; without it, the best that the processor has.
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
+
+    /// Jobs for which the driver "multibuffer" waits over bursts, so that more are done side by side: 0 for the shortest latency, up to
+    /// 64; without it, twice as many as its level does at once. None waits longer than ten microseconds, or when no others come.
+    #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u8).range(0..=64))]
+    pub hold: Option<u8>,
     /// Suites of ESP, as in "aes128-sha1,aes128gcm16", or "all"; without it and --algorithm, these two.
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "algorithm")]
     pub suite: Vec<String>,
@@ -229,16 +234,20 @@ impl Options {
                 DriverName::Null | DriverName::Software | DriverName::Multibuffer | DriverName::All => {}
             }
         }
-        self.level().map(drop)
+        self.kernels().map(drop)
     }
 
-    /// The level at which the drivers work that have several.
+    /// How the multi-buffer driver works.
     ///
     /// # Errors
-    /// As for the option.
-    pub fn level(&self) -> Result<Level, Failure> {
+    /// As for the options.
+    pub(crate) fn kernels(&self) -> Result<Kernels, Failure> {
         let kernels = [DriverName::Multibuffer, DriverName::All];
-        level(self.level.as_deref(), self.driver.iter().any(|driver| kernels.contains(driver)))
+        Kernels::of(
+            self.level.as_deref(),
+            self.hold,
+            self.driver.iter().any(|driver| kernels.contains(driver)),
+        )
     }
 
     fn check_pool(&self) -> Result<(), Failure> {

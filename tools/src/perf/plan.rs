@@ -61,7 +61,7 @@ pub(super) fn cases(options: &Options) -> Result<Vec<Case>, Failure> {
 fn drivers(options: &Options) -> Result<Vec<Built>, Failure> {
     let mut drivers = Vec::new();
     let all = options.driver.contains(&DriverName::All);
-    for driver in Built::all(options.level()?) {
+    for driver in Built::all(options.kernels()?) {
         let named = match driver {
             Built::Null => options.driver.contains(&DriverName::Null),
             Built::Software => options.driver.contains(&DriverName::Software),
@@ -82,7 +82,7 @@ fn subjects(options: &Options) -> Result<Vec<Subject>, Failure> {
     if options.algorithm.is_empty() {
         return suites(&options.suite);
     }
-    let capabilities = Built::all(options.level()?).map(Built::capabilities);
+    let capabilities = Built::all(options.kernels()?).map(Built::capabilities);
     let catalogue = Catalogue::of(&capabilities);
     if is_all(&options.algorithm) {
         return Ok(catalogue.all().to_vec());

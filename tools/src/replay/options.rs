@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use crypto_pmd::drivers::multibuffer::Level;
 use pipeline::MAX_BURST;
 use pipeline::lcore::{Idle, LcoreId};
 use pipeline::port::Sizes;
 
 use crate::cores;
 use crate::failure::Failure;
-use crate::values::{known, level, parse_seconds};
+use crate::kernels::Kernels;
+use crate::values::{known, parse_seconds};
 
 /// Most cores of a run: what a pool has stacks of free buffers for, less the thread that watches.
 const MAX_CORES: usize = 63;
@@ -46,6 +46,11 @@ pub struct Options {
     /// Instruction-set level of the driver "multibuffer": avx512, avx2, sse or portable; without it, the best that the processor has.
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
+
+    /// Jobs for which the driver "multibuffer" waits over bursts, so that more are done side by side: 0 for the shortest latency, up to
+    /// 64; without it, twice as many as its level does at once. None waits longer than ten microseconds, or when no others come.
+    #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u8).range(0..=64))]
+    pub hold: Option<u8>,
     /// Card profile of the "nic" driver (not implemented yet).
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
@@ -237,7 +242,7 @@ impl Options {
             DriverName::Scheduler => return Err(Failure::not_yet("--driver scheduler")),
             DriverName::Null | DriverName::Software | DriverName::Multibuffer | DriverName::Auto => {}
         }
-        self.level()?;
+        self.kernels()?;
         known(self.offload.as_deref(), "--offload", "lookaside", &["inline-crypto", "inline-protocol"])?;
         match (&self.html, &self.profile) {
             (Some(_), _) => Err(Failure::not_yet("--html")),
@@ -246,13 +251,13 @@ impl Options {
         }
     }
 
-    /// The level at which the driver works.
+    /// How the multi-buffer driver works.
     ///
     /// # Errors
-    /// As for the option.
-    pub fn level(&self) -> Result<Level, Failure> {
+    /// As for the options.
+    pub(crate) fn kernels(&self) -> Result<Kernels, Failure> {
         let has_kernels = matches!(self.driver, DriverName::Multibuffer | DriverName::Auto);
-        level(self.level.as_deref(), has_kernels)
+        Kernels::of(self.level.as_deref(), self.hold, has_kernels)
     }
 
     /// How cores wait that are pinned, or not, as `ids` says.

@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 
 use crypto_pmd::crew::{CrewConfig, Crypto, Owner, Worker, crew};
-use crypto_pmd::drivers::multibuffer::Level;
-use crypto_pmd::drivers::{Multibuffer, Null, Software};
+use crypto_pmd::drivers::{Null, Software};
 use crypto_pmd::{Dispatcher, Placement, QueuePairConfig, Registry, SessionId};
 use ipsec_esp::counters::Counters;
 use ipsec_esp::header::link::Link;
@@ -20,6 +19,7 @@ use pipeline::{Burst, Clock, Ledger, Pool};
 
 use crate::config::{Config, PolicyAction, SaConfig};
 use crate::failure::Failure;
+use crate::kernels::Kernels;
 
 use super::options::{Direction, DriverName};
 
@@ -43,8 +43,8 @@ pub struct Parts<'a> {
     pub direction: Direction,
     /// Whose cryptography.
     pub driver: DriverName,
-    /// Its level, where it has several.
-    pub level: Level,
+    /// How the multi-buffer driver works.
+    pub(crate) kernels: Kernels,
     /// Link layer of the packets.
     pub link: Link,
     /// Where further segments come from.
@@ -169,7 +169,7 @@ impl Opened {
         let attached = match parts.driver {
             DriverName::Null => registry.attach(Null::new()),
             DriverName::Software => registry.attach(Software::new()),
-            _ => registry.attach(Multibuffer::with_level(0, parts.level).map_err(Failure::machine)?),
+            _ => registry.attach(parts.kernels.driver()?),
         };
         attached.map_err(Failure::usage)?;
         let open = |(sa, place): (&SaConfig, Option<SaSlot>)| {

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
-use crypto_pmd::drivers::multibuffer::Level;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
@@ -115,7 +114,7 @@ impl Report {
         let (driver, level) = match options.driver {
             DriverName::Null => ("null", "none"),
             DriverName::Software => ("software", "portable"),
-            _ => ("multibuffer", options.level().map_or("", Level::name)),
+            _ => ("multibuffer", options.kernels().map_or("", |kernels| kernels.level.name())),
         };
         Self {
             schema: "sealane.replay/1",

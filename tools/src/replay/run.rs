@@ -219,7 +219,7 @@ impl<'a> Runner<'a> {
             config: self.config,
             direction: self.options.direction,
             driver: self.options.driver,
-            level: self.options.level()?,
+            kernels: self.options.kernels()?,
             link: self.link,
             pool: self.segments.clone(),
             clock: self.clock.clone(),
