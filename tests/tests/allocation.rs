@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
-use crypto_pmd::drivers::multibuffer::Level;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
@@ -15,6 +14,7 @@ use pipeline::port::{NullTx, Receive, Replay, RxPort};
 use pipeline::stage::Stage;
 use pipeline::{Burst, Clock, Ledger, Pool, PoolConfig};
 use tools::config::Config;
+use tools::kernels::Kernels;
 use tools::replay::{Options, Parts, Runner, Sink, Source};
 
 thread_local! {
@@ -174,7 +174,7 @@ impl Bench {
             config: &self.config,
             direction: self.options.direction,
             driver: self.options.driver,
-            level: Level::best(),
+            kernels: Kernels::default(),
             link: Link::Ethernet,
             pool: self.pool.clone(),
             clock: Clock::new(),

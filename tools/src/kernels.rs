@@ -7,9 +7,17 @@ use crate::failure::Failure;
 
 /// The level of its kernels, and how long jobs wait for company.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kernels {
+pub struct Kernels {
     pub(crate) level: Level,
     hold: Hold,
+}
+
+impl Default for Kernels {
+    /// The best level of this processor, and as the driver has it.
+    fn default() -> Self {
+        let level = Level::best();
+        Self { level, hold: Hold::of(level) }
+    }
 }
 
 impl Kernels {

@@ -7,7 +7,7 @@
 pub mod config;
 mod cores;
 pub mod failure;
-mod kernels;
+pub mod kernels;
 mod near;
 mod outputs;
 pub mod perf;

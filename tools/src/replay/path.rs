@@ -44,7 +44,7 @@ pub struct Parts<'a> {
     /// Whose cryptography.
     pub driver: DriverName,
     /// How the multi-buffer driver works.
-    pub(crate) kernels: Kernels,
+    pub kernels: Kernels,
     /// Link layer of the packets.
     pub link: Link,
     /// Where further segments come from.
