@@ -415,6 +415,12 @@ pub(crate) fn suites() -> Vec<Suite> {
         let params = Transform::aead(AeadAlgorithm::ChaCha20Poly1305, key, fresh(random, 4), 16).into();
         suites.push(Suite { params, aead: true, iv_len: 8, tag_len: 16, block: 1 });
     }
+    for algorithm in [AeadAlgorithm::AesGcm, AeadAlgorithm::ChaCha20Poly1305] {
+        // Without a salt, so that packets hold whole nonces.
+        let key = fresh(random, 32);
+        let params = Transform::aead(algorithm, key, Key::new(&[]), 16).into();
+        suites.push(Suite { params, aead: true, iv_len: 12, tag_len: 16, block: 1 });
+    }
     for key_len in [16, 24, 32] {
         for cipher in [CipherAlgorithm::AesCbc, CipherAlgorithm::AesCtr] {
             let key = fresh(random, key_len);

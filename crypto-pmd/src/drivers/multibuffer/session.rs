@@ -21,9 +21,9 @@ pub(super) struct Session {
 
 /// What kernels do, with all that can be computed once.
 pub(super) enum Fast {
-    /// AES-GCM with the nonce of ESP: a salt of four bytes, then what the packet holds (RFC 4106 section 4).
+    /// AES-GCM.
     Gcm(Box<Gcm>),
-    /// ChaCha20-Poly1305 with the nonce of ESP: a salt, then what the packet holds (RFC 7634 section 2).
+    /// ChaCha20-Poly1305.
     ChaCha(Box<ChaCha>),
     /// A cipher, a keyed hash, or one after the other.
     Separate(Box<Separate>),
@@ -32,14 +32,14 @@ pub(super) enum Fast {
 /// AES-GCM.
 pub(super) struct Gcm {
     pub(super) key: GcmKey,
-    pub(super) salt: [u8; 4],
+    pub(super) nonce: Nonce,
     pub(super) tag_len: usize,
 }
 
 /// ChaCha20-Poly1305; its tags are whole.
 pub(super) struct ChaCha {
     pub(super) key: ChaChaKey,
-    pub(super) salt: [u8; 4],
+    pub(super) nonce: Nonce,
 }
 
 /// A cipher, a keyed hash, or both.
@@ -71,14 +71,20 @@ pub(super) enum KeyedHash {
     Gmac(Box<Gmac>),
 }
 
-/// GMAC: the packet holds what its nonces have behind the salt.
+/// GMAC.
 pub(super) struct Gmac {
     pub(super) key: GcmKey,
-    nonce: [u8; NONCE],
+    pub(super) nonce: Nonce,
+}
+
+/// The nonces of a session: a salt, then what the packet holds. ESP has a salt of four bytes (RFC 4106 section 4), other users of an algorithm have
+/// none.
+pub(super) struct Nonce {
+    bytes: [u8; NONCE],
     salt_len: usize,
 }
 
-/// Bytes of a nonce of GCM.
+/// Bytes of a nonce of GCM and of ChaCha20-Poly1305.
 const NONCE: usize = 12;
 
 impl Cipher {
@@ -103,23 +109,28 @@ impl Integrity {
     #[inline]
     pub(super) fn iv_len(&self) -> Option<usize> {
         match &self.hash {
-            KeyedHash::Gmac(gmac) => Some(NONCE - gmac.salt_len),
+            KeyedHash::Gmac(gmac) => Some(gmac.nonce.in_packet()),
             KeyedHash::Hmac(..) | KeyedHash::CbcMac(_) => None,
         }
     }
 }
 
-impl Gmac {
-    fn new(key: &[u8], salt: &[u8]) -> Option<Self> {
-        let mut nonce = [0; NONCE];
-        nonce.get_mut(..salt.len())?.copy_from_slice(salt);
-        Some(Self { key: GcmKey::new(key)?, nonce, salt_len: salt.len() })
+impl Nonce {
+    fn new(salt: &[u8]) -> Option<Self> {
+        let mut bytes = [0; NONCE];
+        bytes.get_mut(..salt.len())?.copy_from_slice(salt);
+        Some(Self { bytes, salt_len: salt.len() })
+    }
+
+    /// Bytes of the packet's part.
+    fn in_packet(&self) -> usize {
+        NONCE - self.salt_len
     }
 
     /// The nonce from the bytes of a packet from where its part begins; `None` where they are too few.
     #[inline]
-    pub(super) fn nonce(&self, part: &[u8]) -> Option<[u8; NONCE]> {
-        let mut nonce = self.nonce;
+    pub(super) fn whole(&self, part: &[u8]) -> Option<[u8; NONCE]> {
+        let mut nonce = self.bytes;
         // That of ESP is eight bytes: two words that take no detour over a loop.
         if self.salt_len == 4 {
             *nonce.last_chunk_mut::<8>()? = *part.first_chunk()?;
@@ -146,16 +157,16 @@ impl Fast {
     pub(super) fn new(params: &SessionParams) -> Option<Self> {
         let (cipher, integrity) = match params.transforms.as_slice() {
             [Transform::Aead { algorithm: AeadAlgorithm::AesGcm, key, salt, tag_len, .. }] => {
-                let (key, salt) = (GcmKey::new(key.bytes())?, salt.bytes().try_into().ok()?);
-                return Some(Self::Gcm(Box::new(Gcm { key, salt, tag_len: *tag_len })));
+                let (key, nonce) = (GcmKey::new(key.bytes())?, Nonce::new(salt.bytes())?);
+                return Some(Self::Gcm(Box::new(Gcm { key, nonce, tag_len: *tag_len })));
             }
             [
                 Transform::Aead {
                     algorithm: AeadAlgorithm::ChaCha20Poly1305, key, salt, tag_len: 16, ..
                 },
             ] => {
-                let (key, salt) = (ChaChaKey::new(key.bytes())?, salt.bytes().try_into().ok()?);
-                return Some(Self::ChaCha(Box::new(ChaCha { key, salt })));
+                let (key, nonce) = (ChaChaKey::new(key.bytes())?, Nonce::new(salt.bytes())?);
+                return Some(Self::ChaCha(Box::new(ChaCha { key, nonce })));
             }
             [cipher @ Transform::Cipher { .. }] => (Some(self::cipher(cipher)?), None),
             [hash @ Transform::Integrity { .. }] => (None, Some(integrity(hash)?)),
@@ -194,7 +205,8 @@ fn integrity(transform: &Transform) -> Option<Integrity> {
         IntegrityAlgorithm::AesXcbcMac => CbcMacKey::xcbc(key.bytes()).map(cbc_mac)?,
         IntegrityAlgorithm::AesCmac => CbcMacKey::cmac(key.bytes()).map(cbc_mac)?,
         IntegrityAlgorithm::AesGmac => {
-            Gmac::new(key.bytes(), salt.bytes()).map(|gmac| KeyedHash::Gmac(Box::new(gmac)))?
+            let (key, nonce) = (GcmKey::new(key.bytes())?, Nonce::new(salt.bytes())?);
+            KeyedHash::Gmac(Box::new(Gmac { key, nonce }))
         }
         _ => return None,
     };

@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::aes_key::RoundKeys;
 use super::cbc::{self, BLOCK, Slot};
+use super::tag::Tag;
 use crate::drivers::multibuffer::Level;
 
 /// Messages that are put in order at a time.
@@ -33,8 +34,7 @@ pub(in crate::drivers::multibuffer) struct CbcMacLane<'a> {
     pub(in crate::drivers::multibuffer) data: &'a [u8],
     /// Four more bytes of the message behind `data`: the high half of an extended sequence number (RFC 4303 section 2.2.1).
     pub(in crate::drivers::multibuffer) extra: Option<[u8; 4]>,
-    /// Takes the whole tag.
-    pub(in crate::drivers::multibuffer) tag: [u8; BLOCK],
+    pub(in crate::drivers::multibuffer) tag: Tag<'a>,
 }
 
 /// Makes the tag of every lane. The level is one that the processor has, and not the portable one.
@@ -70,7 +70,7 @@ fn run_batch(level: Level, lanes: &mut [CbcMacLane<'_>]) {
         // SAFETY: a message has so many blocks before its end, its end so many more; both are borrowed until the last is read.
         unsafe { cbc::run::<false>(level, slots, go_on) };
     }
-    lanes.iter_mut().zip(tags).for_each(|(lane, tag)| lane.tag = tag);
+    lanes.iter_mut().zip(tags).for_each(|(lane, tag)| lane.tag.take(&tag));
 }
 
 /// The end of a message: its last block with a key added, and where extra bytes cross into that, the one before.

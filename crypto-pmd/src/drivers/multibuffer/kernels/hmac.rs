@@ -1,8 +1,8 @@
 //! HMAC with SHA-1 and SHA-2 (RFC 2104, FIPS 180-4) over many packets side by side.
 //!
 //! A packet is a row of blocks: those of its data, one or two with the rest and the padding, and one for the outer hash. All of them go
-//! through the same engine, which compresses one block of several packets at once ([`streams`]). Tags are whole digests; to cut and to
-//! compare them is the caller's business.
+//! through the same engine, which compresses one block of several packets at once ([`streams`]). Tags are the first bytes of digests, as many as there is
+//! room for.
 
 #[cfg(target_arch = "x86_64")]
 mod alike;
@@ -35,10 +35,8 @@ mod words;
 
 pub(in crate::drivers::multibuffer) use key::{Hash, HmacKey};
 
+use super::tag::Tag;
 use crate::drivers::multibuffer::Level;
-
-/// Bytes of the longest tag.
-pub(in crate::drivers::multibuffer) const TAG: usize = 64;
 
 /// One message and its tag.
 pub(in crate::drivers::multibuffer) struct MacLane<'a> {
@@ -48,8 +46,7 @@ pub(in crate::drivers::multibuffer) struct MacLane<'a> {
     pub(in crate::drivers::multibuffer) data: &'a [u8],
     /// Four more bytes of the message behind `data`: the high half of an extended sequence number (RFC 4303 section 2.2.1).
     pub(in crate::drivers::multibuffer) extra: Option<[u8; 4]>,
-    /// Takes the digest in its first [`Hash::len`] bytes; what is behind them is worthless then.
-    pub(in crate::drivers::multibuffer) tag: [u8; TAG],
+    pub(in crate::drivers::multibuffer) tag: Tag<'a>,
 }
 
 /// What is to be encrypted, and authenticated then.

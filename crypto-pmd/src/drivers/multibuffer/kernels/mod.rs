@@ -20,3 +20,4 @@ pub(super) mod gcm;
 #[cfg(test)]
 mod guard;
 pub(super) mod hmac;
+pub(super) mod tag;

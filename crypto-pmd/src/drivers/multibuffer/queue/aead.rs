@@ -2,7 +2,7 @@
 
 use crate::drivers::multibuffer::Level;
 use crate::drivers::multibuffer::kernels::gcm;
-use crate::drivers::multibuffer::session::Gcm;
+use crate::drivers::multibuffer::session::{Gcm, Nonce};
 use crate::job::{Job, Operation, Shape, Status};
 
 use super::desk;
@@ -29,8 +29,8 @@ fn run_on_sheet(level: Level, gcm: &Gcm, job: &mut Job, sheet: &mut [u8]) -> Opt
 
 #[inline(always)]
 fn run_over(level: Level, gcm: &Gcm, data: &mut [u8], shape: &Shape<'_>) -> Option<Status> {
-    let Gcm { key, salt, tag_len } = gcm;
-    let Parts { nonce, aad, text, tag } = parts(data, shape, *salt, *tag_len)?;
+    let Gcm { key, nonce, tag_len } = gcm;
+    let Parts { nonce, aad, text, tag } = parts(data, shape, nonce, *tag_len)?;
     let long: [u8; 12];
     let aad = match shape.esn_high {
         None => aad,
@@ -62,7 +62,7 @@ pub(super) struct Parts<'t> {
 pub(super) fn parts<'t>(
     data: &'t mut [u8],
     shape: &Shape<'_>,
-    salt: [u8; 4],
+    nonce: &Nonce,
     tag_len: usize,
 ) -> Option<Parts<'t>> {
     let (aad_offset, aad_len) = shape.integrity;
@@ -71,10 +71,7 @@ pub(super) fn parts<'t>(
     if aad_end > cipher_offset || cipher_end > shape.tag_offset {
         return None;
     }
-    let mut nonce = [0; 12];
-    let (salt_part, iv_part) = nonce.split_at_mut(salt.len());
-    salt_part.copy_from_slice(&salt);
-    iv_part.copy_from_slice(data.get(shape.iv_offset..)?.first_chunk::<8>()?);
+    let nonce = nonce.whole(data.get(shape.iv_offset..)?)?;
     let (front, rest) = data.split_at_mut_checked(cipher_offset)?;
     let (text, behind) = rest.split_at_mut_checked(cipher_len)?;
     let tag = behind.get_mut(shape.tag_offset - cipher_end..)?.get_mut(..tag_len)?;

@@ -31,7 +31,7 @@ impl<'s> Plan<'s> {
         let place = Place::of(number, job, sheet)?;
         let (text, shape) = desk::text(place.in_packet, job, sheet);
         let (encrypts, high) = (shape.operation == Operation::Encrypt, shape.esn_high);
-        let Parts { aad, .. } = parts(text, &shape, unit.salt, TAG)?;
+        let Parts { aad, .. } = parts(text, &shape, &unit.nonce, TAG)?;
         let extended = match high {
             Some(high) => Some(extended(aad, high)?),
             None => None,
@@ -42,7 +42,7 @@ impl<'s> Plan<'s> {
     /// The packet as the kernels take it, and the place of its tag.
     #[inline]
     fn lane<'l>(&'l self, text: &'l mut [u8], shape: &Shape<'_>) -> Option<(Lane<'l>, &'l mut [u8])> {
-        let Parts { nonce, aad, text, tag } = parts(text, shape, self.unit.salt, TAG)?;
+        let Parts { nonce, aad, text, tag } = parts(text, shape, &self.unit.nonce, TAG)?;
         let aad = self.extended.as_ref().map_or(aad, |aad| aad);
         Some((Lane::new(&self.unit.key, &nonce, aad, text), tag))
     }

@@ -11,7 +11,6 @@ mod company;
 mod desk;
 mod passes;
 mod single;
-mod tag;
 
 use pipeline::MAX_BURST;
 use pipeline::memory::prefetch_bytes;

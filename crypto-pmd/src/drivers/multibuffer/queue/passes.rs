@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 use crate::drivers::multibuffer::Level;
 use crate::drivers::multibuffer::kernels::cbc::{self, BLOCK, CbcLane};
 use crate::drivers::multibuffer::kernels::cbc_mac::{self, CbcMacLane};
-use crate::drivers::multibuffer::kernels::hmac::{self, Hash, MacLane, TAG};
+use crate::drivers::multibuffer::kernels::hmac::{self, Hash, MacLane};
+use crate::drivers::multibuffer::kernels::tag::Tag;
 use crate::drivers::multibuffer::kernels::{ctr, gcm};
 use crate::drivers::multibuffer::session::{Cipher, Integrity, KeyedHash, Separate};
 use crate::job::{Job, Operation, Shape, Status};
 
 use super::desk::{self, Desk};
-use super::tag::is_equal;
 
 /// Lanes of a batch.
 pub(super) type Lanes<L> = SmallVec<[L; MAX_BURST]>;
@@ -76,9 +76,10 @@ fn fits(unit: &Separate, job: &Job) -> bool {
     let tag_fits = |unit: &Integrity| {
         let range = job.integrity_range();
         let nonce_fits = |iv_len| iv_fits(iv_len) && (job.esn_high().is_none() || range.1 >= 4);
-        within(range, len)
-            && within((job.tag_offset(), unit.tag_len), len)
-            && unit.iv_len().is_none_or(nonce_fits)
+        let tag = (job.tag_offset(), unit.tag_len);
+        // A tag that lies in what it is made of is out of the ordinary.
+        let apart = tag.0 >= range.0 + range.1 || tag.0 + tag.1 <= range.0;
+        within(range, len) && within(tag, len) && apart && unit.iv_len().is_none_or(nonce_fits)
     };
     unit.cipher.as_ref().is_none_or(cipher_fits) && unit.integrity.as_ref().is_none_or(tag_fits)
 }
@@ -103,24 +104,36 @@ pub(super) fn cipher_parts<'t>(
     Some((iv, text.get_mut(offset..offset + len)?))
 }
 
-/// What is authenticated, and the extra bytes behind it.
+/// What is authenticated, and the place of the tag; of a packet that was looked at.
 #[inline(always)]
-pub(super) fn mac_parts<'t>(text: &'t [u8], shape: &Shape<'_>) -> (&'t [u8], Option<[u8; 4]>) {
-    let (offset, len) = shape.integrity;
-    // That it lies inside was seen to when the plan was made.
-    (text.get(offset..offset + len).unwrap_or_default(), shape.esn_high.map(u32::to_be_bytes))
+pub(super) fn mac_parts<'t>(
+    checks: bool,
+    tag_len: usize,
+    text: &'t mut [u8],
+    shape: &Shape<'_>,
+) -> (&'t [u8], Tag<'t>) {
+    // A tag without a place is never right.
+    let (data, place) = apart(text, shape.integrity, (shape.tag_offset, tag_len)).unwrap_or_default();
+    (data, Tag::new(checks, place))
 }
 
-/// Writes a packet's tag, or compares it; false when it is another.
+/// Two ranges of a packet that share no byte: one to read, the other to write.
 #[inline(always)]
-pub(super) fn settle(encrypts: bool, tag_len: usize, text: &mut [u8], shape: &Shape<'_>, tag: &[u8]) -> bool {
-    let place = text.get_mut(shape.tag_offset..shape.tag_offset + tag_len);
-    // Both are there: that was seen to when the plan was made.
-    let Some((place, tag)) = place.zip(tag.get(..tag_len)) else { return false };
-    if encrypts {
-        place.copy_from_slice(tag);
+fn apart(
+    text: &mut [u8],
+    (offset, len): (usize, usize),
+    (at, count): (usize, usize),
+) -> Option<(&[u8], &mut [u8])> {
+    match at.checked_sub(offset + len) {
+        Some(gap) => {
+            let (front, back) = text.split_at_mut_checked(offset + len)?;
+            Some((front.get(offset..)?, back.get_mut(gap..gap + count)?))
+        }
+        None => {
+            let (front, back) = text.split_at_mut_checked(offset)?;
+            Some((back.get(..len)?, front.get_mut(at..at + count)?))
+        }
     }
-    encrypts || is_equal(place, tag)
 }
 
 /// Does all plans.
@@ -236,17 +249,17 @@ fn authenticate(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &
     }
 }
 
-/// The keyed hash of every plan of a kind, with its packet.
+/// Every plan of a kind, with its hash, its packet, and what is to be done.
 #[inline(always)]
 fn of_kind<'t, 's, 'p: 't>(
     kind: Kind,
     plans: &'p [Plan<'s>],
     batch: &'t mut [Job],
     desk: &'t mut Desk,
-) -> impl Iterator<Item = (&'s KeyedHash, &'t [u8], Shape<'t>)> {
+) -> impl Iterator<Item = (&'p Plan<'s>, &'s Integrity, &'t mut [u8], Shape<'t>)> {
     let wanted = plans.iter().filter(move |plan| kind.is_of(plan));
     texts(wanted, |plan| plan.place, batch, desk)
-        .filter_map(|(plan, text, shape)| Some((&plan.unit.integrity.as_ref()?.hash, &*text, shape)))
+        .filter_map(|(plan, text, shape)| Some((plan, plan.unit.integrity.as_ref()?, text, shape)))
 }
 
 fn hmac_tags(
@@ -258,58 +271,63 @@ fn hmac_tags(
     desk: &mut Desk,
 ) {
     let mut lanes: Lanes<MacLane<'_>> = SmallVec::new();
-    for (hash, text, shape) in of_kind(kind, plans, batch, desk) {
-        let (KeyedHash::Hmac(_, key), (data, extra)) = (hash, mac_parts(text, &shape)) else { continue };
-        lanes.push(MacLane { key, data, extra, tag: [0; TAG] });
+    for (plan, unit, text, shape) in of_kind(kind, plans, batch, desk) {
+        let KeyedHash::Hmac(_, key) = &unit.hash else { continue };
+        let (data, tag) = mac_parts(!plan.encrypts, unit.tag_len, text, &shape);
+        lanes.push(MacLane { key, data, extra: shape.esn_high.map(u32::to_be_bytes), tag });
     }
     hmac::run(level, hash, &mut lanes);
-    let mut tags: Lanes<[u8; TAG]> = SmallVec::new();
-    tags.extend(lanes.iter().map(|lane| lane.tag));
+    let right = Right::of(lanes.iter().map(|lane| &lane.tag));
     drop(lanes);
-    settle_all(kind, plans, batch, desk, &tags);
+    right.tell(kind, plans);
 }
 
 fn cbc_mac_tags(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
     let mut lanes: Lanes<CbcMacLane<'_>> = SmallVec::new();
-    for (hash, text, shape) in of_kind(Kind::CbcMac, plans, batch, desk) {
-        let (KeyedHash::CbcMac(key), (data, extra)) = (hash, mac_parts(text, &shape)) else { continue };
-        lanes.push(CbcMacLane { key, data, extra, tag: [0; BLOCK] });
+    for (plan, unit, text, shape) in of_kind(Kind::CbcMac, plans, batch, desk) {
+        let KeyedHash::CbcMac(key) = &unit.hash else { continue };
+        let (data, tag) = mac_parts(!plan.encrypts, unit.tag_len, text, &shape);
+        lanes.push(CbcMacLane { key, data, extra: shape.esn_high.map(u32::to_be_bytes), tag });
     }
     cbc_mac::run(level, &mut lanes);
-    let mut tags: Lanes<[u8; BLOCK]> = SmallVec::new();
-    tags.extend(lanes.iter().map(|lane| lane.tag));
+    let right = Right::of(lanes.iter().map(|lane| &lane.tag));
     drop(lanes);
-    settle_all(Kind::CbcMac, plans, batch, desk, &tags);
+    right.tell(Kind::CbcMac, plans);
 }
 
 /// One by one, since the processor overlaps them by itself.
 fn gmac_tags(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &mut Desk) {
-    let mut tags: Lanes<[u8; BLOCK]> = SmallVec::new();
-    tags.extend(of_kind(Kind::Gmac, plans, batch, desk).map(|(hash, text, shape)| {
-        let (KeyedHash::Gmac(gmac), (data, high)) = (hash, mac_parts(text, &shape)) else {
-            return [0; BLOCK];
-        };
+    let mut tags: Lanes<Tag<'_>> = SmallVec::new();
+    for (plan, unit, text, shape) in of_kind(Kind::Gmac, plans, batch, desk) {
+        let KeyedHash::Gmac(gmac) = &unit.hash else { continue };
         // That the nonce lies inside was seen to when the plan was made.
-        let part = text.get(shape.iv_offset..).unwrap_or_default();
-        let nonce = gmac.nonce(part).unwrap_or_default();
-        gcm::authenticate(level, &gmac.key, &nonce, data, high)
-    }));
-    settle_all(Kind::Gmac, plans, batch, desk, &tags);
+        let nonce = text.get(shape.iv_offset..).and_then(|part| gmac.nonce.whole(part)).unwrap_or_default();
+        let (data, mut tag) = mac_parts(!plan.encrypts, unit.tag_len, text, &shape);
+        tag.take(&gcm::authenticate(level, &gmac.key, &nonce, data, shape.esn_high.map(u32::to_be_bytes)));
+        tags.push(tag);
+    }
+    let right = Right::of(tags.iter());
+    drop(tags);
+    right.tell(Kind::Gmac, plans);
 }
 
-/// Writes the tags of one kind, or compares them.
-#[inline(always)]
-fn settle_all<const LEN: usize>(
-    kind: Kind,
-    plans: &mut [Plan<'_>],
-    batch: &mut [Job],
-    desk: &mut Desk,
-    tags: &[[u8; LEN]],
-) {
-    let wanted = plans.iter_mut().filter(|plan| kind.is_of(plan));
-    for ((plan, text, shape), tag) in texts(wanted, |plan| plan.place, batch, desk).zip(tags) {
-        let tag_len = plan.unit.integrity.as_ref().map_or(0, |unit| unit.tag_len);
-        plan.genuine = settle(plan.encrypts, tag_len, text, &shape, tag);
+/// Which tags of a kind are right: a bit for each, of which there are no more than jobs in a batch.
+struct Right(u64);
+
+const _: () = assert!(MAX_BURST <= u64::BITS as usize);
+
+impl Right {
+    #[inline]
+    fn of<'t, 'a: 't>(tags: impl Iterator<Item = &'t Tag<'a>>) -> Self {
+        Self(tags.zip(0..).fold(0, |right, (tag, place)| right | u64::from(tag.is_right()) << place))
+    }
+
+    /// Notes it in the plans.
+    #[inline]
+    fn tell(self, kind: Kind, plans: &mut [Plan<'_>]) {
+        for (plan, place) in plans.iter_mut().filter(|plan| kind.is_of(plan)).zip(0..) {
+            plan.genuine = self.0 >> place & 1 == 1;
+        }
     }
 }
 

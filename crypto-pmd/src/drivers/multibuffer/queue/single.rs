@@ -3,12 +3,12 @@
 use crate::drivers::multibuffer::Level;
 use crate::drivers::multibuffer::kernels::aes_key::AesKey;
 use crate::drivers::multibuffer::kernels::cbc;
-use crate::drivers::multibuffer::kernels::hmac::{self, Both, HmacKey, MacLane, TAG};
+use crate::drivers::multibuffer::kernels::hmac::{self, Both, HmacKey, MacLane};
 use crate::drivers::multibuffer::session::{Cipher, KeyedHash, Separate};
 use crate::job::{Job, Shape};
 
 use super::desk::{self, Desk};
-use super::passes::{Plan, cipher_parts, finish, mac_parts, settle};
+use super::passes::{Plan, cipher_parts, finish, mac_parts};
 
 /// What is done here: AES-CBC, an HMAC, or both.
 struct Unit<'s> {
@@ -53,16 +53,18 @@ pub(super) fn run(level: Level, plan: &Plan<'_>, batch: &mut [Job], desk: &mut D
 #[inline]
 fn encrypt(level: Level, unit: &Unit<'_>, text: &mut [u8], shape: &Shape<'_>) -> bool {
     if let (Some((_, key)), Some((hash, tag_len))) = (unit.cipher, unit.hash)
-        && let Some(tag) = encrypt_and_hash(key, hash, text, shape)
+        && let Some(whole) = encrypt_and_hash(key, hash, text, shape)
     {
-        return settle(true, tag_len, text, shape, &tag);
+        let (_, mut tag) = mac_parts(false, tag_len, text, shape);
+        tag.take(&whole);
+        return tag.is_right();
     }
     if let Some((cipher, key)) = unit.cipher
         && let Some((iv, data)) = cipher_parts(cipher, text, shape)
     {
         cbc::encrypt_one(key, &iv, data);
     }
-    unit.hash.is_none_or(|(key, tag_len)| authenticate(level, true, (key, tag_len), text, shape))
+    unit.hash.is_none_or(|(key, tag_len)| authenticate(level, false, (key, tag_len), text, shape))
 }
 
 /// Both at once, where what is encrypted is the end of what is authenticated, as in ESP; else `None`, and nothing is done.
@@ -81,7 +83,7 @@ fn encrypt_and_hash(key: &AesKey, hash: &HmacKey, text: &mut [u8], shape: &Shape
 
 #[inline]
 fn decrypt(level: Level, unit: &Unit<'_>, text: &mut [u8], shape: &Shape<'_>) -> bool {
-    if !unit.hash.is_none_or(|(key, tag_len)| authenticate(level, false, (key, tag_len), text, shape)) {
+    if !unit.hash.is_none_or(|(key, tag_len)| authenticate(level, true, (key, tag_len), text, shape)) {
         return false;
     }
     if let Some((cipher, key)) = unit.cipher
@@ -92,18 +94,17 @@ fn decrypt(level: Level, unit: &Unit<'_>, text: &mut [u8], shape: &Shape<'_>) ->
     true
 }
 
-/// Writes or compares the tag.
+/// Writes the tag, or compares it where it `checks`.
 #[inline]
 fn authenticate(
     level: Level,
-    encrypts: bool,
+    checks: bool,
     (key, tag_len): (&HmacKey, usize),
     text: &mut [u8],
     shape: &Shape<'_>,
 ) -> bool {
-    let (data, extra) = mac_parts(text, shape);
-    let mut lane = MacLane { key, data, extra, tag: [0; TAG] };
+    let (data, tag) = mac_parts(checks, tag_len, text, shape);
+    let mut lane = MacLane { key, data, extra: shape.esn_high.map(u32::to_be_bytes), tag };
     hmac::one(level, &mut lane);
-    let tag = lane.tag;
-    settle(encrypts, tag_len, text, shape, &tag)
+    lane.tag.is_right()
 }

