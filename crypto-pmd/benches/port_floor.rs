@@ -220,8 +220,8 @@ mod table {
         );
         println!("core cycles an instruction: {ports}\n");
         println!(
-            "{:<26} {:>5} {:>8} {:>9} {:>6} {:>7} {:>6}   floor",
-            "kernel", "size", "TSC c/B", "core c/B", "floor", "share", "bar"
+            "{:<26} {:>5} {:>8} {:>9} {:>6} {:>7} {:>7} {:>6}   floor",
+            "kernel", "size", "TSC c/B", "core c/B", "floor", "share", "best", "bar"
         );
         let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
         for kernel in kernels() {
@@ -233,11 +233,12 @@ mod table {
 
     fn row(kernel: &Kernel, size: usize, level: Level, clock: &Clock, ports: &Ports) {
         let floor = (kernel.floor)(ports);
-        let (ticks, core) = measure(kernel, size, level, clock);
-        let share = floor.a_byte() / core * 100.0;
+        let Figures { ticks, core, best } = measure(kernel, size, level, clock);
+        let share_of = |core| floor.a_byte() / core * 100.0;
+        let (share, best) = (share_of(core), share_of(best));
         let below = if share < kernel.bar { "below" } else { "" };
         println!(
-            "{:<26} {size:>5} {ticks:>8.3} {core:>9.3} {:>6.3} {share:>5.0} % {:>4.0} %   {} {below}",
+            "{:<26} {size:>5} {ticks:>8.3} {core:>9.3} {:>6.3} {share:>5.0} % {best:>5.0} % {:>4.0} %   {} {below}",
             kernel.name,
             floor.a_byte(),
             kernel.bar,
@@ -245,8 +246,14 @@ mod table {
         );
     }
 
-    /// Ticks and core cycles a byte.
-    fn measure(kernel: &Kernel, size: usize, level: Level, clock: &Clock) -> (f64, f64) {
+    /// Medians a byte, and the least of the core cycles: where other programs run too, the median tells of them as well.
+    struct Figures {
+        ticks: f64,
+        core: f64,
+        best: f64,
+    }
+
+    fn measure(kernel: &Kernel, size: usize, level: Level, clock: &Clock) -> Figures {
         let registry = Registry::new();
         registry.attach(Multibuffer::with_level(0, level).unwrap()).unwrap();
         let session = registry.open(kernel.params.clone(), Placement::Any).unwrap();
@@ -281,7 +288,8 @@ mod table {
         let statuses = bursts.iter().flat_map(|burst| burst.iter().map(Job::status));
         statuses.for_each(|status| assert_eq!(status, Status::Done, "{}", kernel.name));
         figures.sort_by(|one, other| one.1.total_cmp(&other.1));
-        figures[RUNS / 2]
+        let (ticks, core) = figures[RUNS / 2];
+        Figures { ticks, core, best: figures[0].1 }
     }
 
     fn burst_of(job: &impl Fn() -> Job) -> JobBurst {
