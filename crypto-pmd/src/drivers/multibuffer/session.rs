@@ -11,6 +11,7 @@ use super::kernels::cbc_mac::CbcMacKey;
 use super::kernels::chacha::ChaChaKey;
 use super::kernels::gcm::GcmKey;
 use super::kernels::hmac::{Hash, HmacKey};
+use super::kernels::nonce::Nonce;
 
 /// A session, ready to run.
 #[derive(Debug)]
@@ -32,14 +33,14 @@ pub(super) enum Fast {
 /// AES-GCM.
 pub(super) struct Gcm {
     pub(super) key: GcmKey,
-    pub(super) nonce: Nonce,
+    pub(super) nonce: NonceRule,
     pub(super) tag_len: usize,
 }
 
 /// ChaCha20-Poly1305; its tags are whole.
 pub(super) struct ChaCha {
     pub(super) key: ChaChaKey,
-    pub(super) nonce: Nonce,
+    pub(super) nonce: NonceRule,
 }
 
 /// A cipher, a keyed hash, or both.
@@ -74,13 +75,14 @@ pub(super) enum KeyedHash {
 /// GMAC.
 pub(super) struct Gmac {
     pub(super) key: GcmKey,
-    pub(super) nonce: Nonce,
+    pub(super) nonce: NonceRule,
 }
 
 /// The nonces of a session: a salt, then what the packet holds. ESP has a salt of four bytes (RFC 4106 section 4), other users of an algorithm have
 /// none.
-pub(super) struct Nonce {
+pub(super) struct NonceRule {
     bytes: [u8; NONCE],
+    salt: Nonce,
     salt_len: usize,
 }
 
@@ -115,11 +117,11 @@ impl Integrity {
     }
 }
 
-impl Nonce {
+impl NonceRule {
     fn new(salt: &[u8]) -> Option<Self> {
         let mut bytes = [0; NONCE];
         bytes.get_mut(..salt.len())?.copy_from_slice(salt);
-        Some(Self { bytes, salt_len: salt.len() })
+        Some(Self { bytes, salt: Nonce::from(&bytes), salt_len: salt.len() })
     }
 
     /// Bytes of the packet's part.
@@ -128,17 +130,15 @@ impl Nonce {
     }
 
     /// The nonce from the bytes of a packet from where its part begins; `None` where they are too few.
-    #[inline]
-    pub(super) fn whole(&self, part: &[u8]) -> Option<[u8; NONCE]> {
-        let mut nonce = self.bytes;
-        // That of ESP is eight bytes: two words that take no detour over a loop.
+    #[inline(always)]
+    pub(super) fn whole(&self, part: &[u8]) -> Option<Nonce> {
         if self.salt_len == 4 {
-            *nonce.last_chunk_mut::<8>()? = *part.first_chunk()?;
-        } else {
-            let to = nonce.get_mut(self.salt_len..)?;
-            to.copy_from_slice(part.get(..to.len())?);
+            return Some(self.salt.with_end(part.first_chunk()?));
         }
-        Some(nonce)
+        let mut nonce = self.bytes;
+        let to = nonce.get_mut(self.salt_len..)?;
+        to.copy_from_slice(part.get(..to.len())?);
+        Some(Nonce::from(&nonce))
     }
 }
 
@@ -157,7 +157,7 @@ impl Fast {
     pub(super) fn new(params: &SessionParams) -> Option<Self> {
         let (cipher, integrity) = match params.transforms.as_slice() {
             [Transform::Aead { algorithm: AeadAlgorithm::AesGcm, key, salt, tag_len, .. }] => {
-                let (key, nonce) = (GcmKey::new(key.bytes())?, Nonce::new(salt.bytes())?);
+                let (key, nonce) = (GcmKey::new(key.bytes())?, NonceRule::new(salt.bytes())?);
                 return Some(Self::Gcm(Box::new(Gcm { key, nonce, tag_len: *tag_len })));
             }
             [
@@ -165,7 +165,7 @@ impl Fast {
                     algorithm: AeadAlgorithm::ChaCha20Poly1305, key, salt, tag_len: 16, ..
                 },
             ] => {
-                let (key, nonce) = (ChaChaKey::new(key.bytes())?, Nonce::new(salt.bytes())?);
+                let (key, nonce) = (ChaChaKey::new(key.bytes())?, NonceRule::new(salt.bytes())?);
                 return Some(Self::ChaCha(Box::new(ChaCha { key, nonce })));
             }
             [cipher @ Transform::Cipher { .. }] => (Some(self::cipher(cipher)?), None),
@@ -205,7 +205,7 @@ fn integrity(transform: &Transform) -> Option<Integrity> {
         IntegrityAlgorithm::AesXcbcMac => CbcMacKey::xcbc(key.bytes()).map(cbc_mac)?,
         IntegrityAlgorithm::AesCmac => CbcMacKey::cmac(key.bytes()).map(cbc_mac)?,
         IntegrityAlgorithm::AesGmac => {
-            let (key, nonce) = (GcmKey::new(key.bytes())?, Nonce::new(salt.bytes())?);
+            let (key, nonce) = (GcmKey::new(key.bytes())?, NonceRule::new(salt.bytes())?);
             KeyedHash::Gmac(Box::new(Gmac { key, nonce }))
         }
         _ => return None,

@@ -3,6 +3,8 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::nonce::Nonce;
+
 /// 16 times "nothing", the numbers of 16 bytes, 16 times "nothing", for `pshufb`.
 static SLIDE: [u8; 48] = {
     let mut slide = [0x80; 48];
@@ -49,10 +51,9 @@ pub(super) fn load_short(bytes: &[u8]) -> __m128i {
 /// The nonce with counter 1 (SP 800-38D section 7.1, step 2).
 #[inline]
 #[target_feature(enable = "sse2")]
-pub(super) fn first_counter(nonce: &[u8; 12]) -> __m128i {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *nonce;
-    let high = i64::from_le_bytes([i, j, k, l, 0, 0, 0, 1]);
-    _mm_set_epi64x(high, i64::from_le_bytes([a, b, c, d, e, f, g, h]))
+pub(super) fn first_counter(nonce: Nonce) -> __m128i {
+    let (low, high) = nonce.words();
+    _mm_set_epi64x(i64::from(high) | 1 << 56, low as i64)
 }
 
 /// The bytes of a block from back to front, as GHASH has its polynomials.

@@ -9,6 +9,7 @@
 use zeroize::Zeroize;
 
 use super::super::level::Level;
+use super::nonce::Nonce;
 
 #[cfg(target_arch = "x86_64")]
 #[macro_use]
@@ -67,12 +68,11 @@ pub(in crate::drivers::multibuffer) struct Lane<'a> {
 impl<'a> Lane<'a> {
     pub(in crate::drivers::multibuffer) fn new(
         key: &'a ChaChaKey,
-        nonce: &[u8; 12],
+        nonce: impl Into<Nonce>,
         aad: &'a [u8],
         data: &'a mut [u8],
     ) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *nonce;
-        let nonce = [0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j, k, l];
+        let nonce = nonce.into().behind_zeros();
         Self { key, nonce, aad, data, one_time: [0; 2], tag: [0; 16], genuine: false }
     }
 }

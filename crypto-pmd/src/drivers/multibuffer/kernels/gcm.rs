@@ -11,6 +11,7 @@ use zeroize::Zeroize;
 
 use super::super::level::Level;
 use super::aes_key::RoundKeys;
+use super::nonce::Nonce;
 
 #[cfg(target_arch = "x86_64")]
 #[macro_use]
@@ -86,11 +87,11 @@ impl GcmKey {
 pub(in crate::drivers::multibuffer) fn seal(
     level: Level,
     key: &GcmKey,
-    nonce: &[u8; 12],
+    nonce: impl Into<Nonce>,
     aad: &[u8],
     data: &mut [u8],
 ) -> [u8; 16] {
-    run::<true>(level, key, nonce, aad, data)
+    run::<true>(level, key, nonce.into(), aad, data)
 }
 
 /// Decrypts `data` in place if `tag` (8, 12 or 16 bytes) is right. Otherwise false, and `data` is as it was.
@@ -98,12 +99,12 @@ pub(in crate::drivers::multibuffer) fn seal(
 pub(in crate::drivers::multibuffer) fn open(
     level: Level,
     key: &GcmKey,
-    nonce: &[u8; 12],
+    nonce: impl Into<Nonce>,
     aad: &[u8],
     data: &mut [u8],
     tag: &[u8],
 ) -> bool {
-    let Some((tag, bytes_that_count)) = tag_of(tag) else { return false };
+    let (nonce, Some((tag, bytes_that_count))) = (nonce.into(), tag_of(tag)) else { return false };
     if key.best < Level::Sse {
         return false;
     }
@@ -122,10 +123,11 @@ pub(in crate::drivers::multibuffer) fn open(
 pub(in crate::drivers::multibuffer) fn authenticate(
     level: Level,
     key: &GcmKey,
-    nonce: &[u8; 12],
+    nonce: impl Into<Nonce>,
     data: &[u8],
     high: Option<[u8; 4]>,
 ) -> [u8; 16] {
+    let nonce = nonce.into();
     let Some(high) = high else { return run_authenticate(level, key, nonce, None, data) };
     if let Some((&[a, b, c, d, e, f, g, h, i, j, k, l], rest)) = data.split_first_chunk() {
         // In registers: a load of 16 bytes behind stores of single ones would wait for those.
@@ -141,13 +143,7 @@ pub(in crate::drivers::multibuffer) fn authenticate(
     run_authenticate(level, key, nonce, None, &short[..data.len() + high.len()])
 }
 
-fn run_authenticate(
-    level: Level,
-    key: &GcmKey,
-    nonce: &[u8; 12],
-    front: Option<u128>,
-    rest: &[u8],
-) -> [u8; 16] {
+fn run_authenticate(level: Level, key: &GcmKey, nonce: Nonce, front: Option<u128>, rest: &[u8]) -> [u8; 16] {
     #[cfg(target_arch = "x86_64")]
     match (key.best, level.min(key.best)) {
         (Level::Portable, _) => [0; 16],
@@ -182,13 +178,7 @@ fn tag_of(tag: &[u8]) -> Option<(u128, u128)> {
 
 /// What both ways share; the result is the tag of the ciphertext.
 #[inline]
-fn run<const SEAL: bool>(
-    level: Level,
-    key: &GcmKey,
-    nonce: &[u8; 12],
-    aad: &[u8],
-    data: &mut [u8],
-) -> [u8; 16] {
+fn run<const SEAL: bool>(level: Level, key: &GcmKey, nonce: Nonce, aad: &[u8], data: &mut [u8]) -> [u8; 16] {
     #[cfg(target_arch = "x86_64")]
     match (key.best, level.min(key.best)) {
         (Level::Portable, _) => [0; 16],

@@ -20,4 +20,5 @@ pub(super) mod gcm;
 #[cfg(test)]
 mod guard;
 pub(super) mod hmac;
+pub(super) mod nonce;
 pub(super) mod tag;

@@ -2,7 +2,9 @@
 
 use crate::drivers::multibuffer::Level;
 use crate::drivers::multibuffer::kernels::gcm;
-use crate::drivers::multibuffer::session::{Gcm, Nonce};
+use crate::drivers::multibuffer::kernels::nonce::Nonce;
+use crate::drivers::multibuffer::kernels::tag::Tag;
+use crate::drivers::multibuffer::session::{Gcm, NonceRule};
 use crate::job::{Job, Operation, Shape, Status};
 
 use super::desk;
@@ -40,17 +42,17 @@ fn run_over(level: Level, gcm: &Gcm, data: &mut [u8], shape: &Shape<'_>) -> Opti
         }
     };
     if shape.operation == Operation::Encrypt {
-        let whole = gcm::seal(level, key, &nonce, aad, text);
-        tag.copy_from_slice(whole.get(..*tag_len)?);
+        let whole = gcm::seal(level, key, nonce, aad, text);
+        Tag::new(false, tag).take(&whole);
         return Some(Status::Done);
     }
-    let genuine = gcm::open(level, key, &nonce, aad, text, tag);
+    let genuine = gcm::open(level, key, nonce, aad, text, tag);
     Some(if genuine { Status::Done } else { Status::IntegrityFailed })
 }
 
 /// What a packet under an AEAD of ESP is made of.
 pub(super) struct Parts<'t> {
-    pub(super) nonce: [u8; 12],
+    pub(super) nonce: Nonce,
     pub(super) aad: &'t [u8],
     pub(super) text: &'t mut [u8],
     pub(super) tag: &'t mut [u8],
@@ -62,7 +64,7 @@ pub(super) struct Parts<'t> {
 pub(super) fn parts<'t>(
     data: &'t mut [u8],
     shape: &Shape<'_>,
-    nonce: &Nonce,
+    rule: &NonceRule,
     tag_len: usize,
 ) -> Option<Parts<'t>> {
     let (aad_offset, aad_len) = shape.integrity;
@@ -71,7 +73,7 @@ pub(super) fn parts<'t>(
     if aad_end > cipher_offset || cipher_end > shape.tag_offset {
         return None;
     }
-    let nonce = nonce.whole(data.get(shape.iv_offset..)?)?;
+    let nonce = rule.whole(data.get(shape.iv_offset..)?)?;
     let (front, rest) = data.split_at_mut_checked(cipher_offset)?;
     let (text, behind) = rest.split_at_mut_checked(cipher_len)?;
     let tag = behind.get_mut(shape.tag_offset - cipher_end..)?.get_mut(..tag_len)?;

@@ -44,7 +44,7 @@ impl<'s> Plan<'s> {
     fn lane<'l>(&'l self, text: &'l mut [u8], shape: &Shape<'_>) -> Option<(Lane<'l>, &'l mut [u8])> {
         let Parts { nonce, aad, text, tag } = parts(text, shape, &self.unit.nonce, TAG)?;
         let aad = self.extended.as_ref().map_or(aad, |aad| aad);
-        Some((Lane::new(&self.unit.key, &nonce, aad, text), tag))
+        Some((Lane::new(&self.unit.key, nonce, aad, text), tag))
     }
 }
 

@@ -303,7 +303,7 @@ fn gmac_tags(level: Level, plans: &mut [Plan<'_>], batch: &mut [Job], desk: &mut
         // That the nonce lies inside was seen to when the plan was made.
         let nonce = text.get(shape.iv_offset..).and_then(|part| gmac.nonce.whole(part)).unwrap_or_default();
         let (data, mut tag) = mac_parts(!plan.encrypts, unit.tag_len, text, &shape);
-        tag.take(&gcm::authenticate(level, &gmac.key, &nonce, data, shape.esn_high.map(u32::to_be_bytes)));
+        tag.take(&gcm::authenticate(level, &gmac.key, nonce, data, shape.esn_high.map(u32::to_be_bytes)));
         tags.push(tag);
     }
     let right = Right::of(tags.iter());

@@ -25,7 +25,7 @@ macro_rules! kernel {
         #[target_feature(enable = $features)]
         pub(super) fn run<const SEAL: bool>(
             key: &GcmKey,
-            nonce: &[u8; 12],
+            nonce: Nonce,
             aad: &[u8],
             data: &mut [u8],
         ) -> [u8; 16] {
@@ -188,7 +188,7 @@ macro_rules! kernel {
         #[target_feature(enable = $features)]
         pub(super) fn authenticate(
             key: &GcmKey,
-            nonce: &[u8; 12],
+            nonce: Nonce,
             front: Option<u128>,
             rest: &[u8],
         ) -> [u8; 16] {
@@ -218,7 +218,7 @@ macro_rules! kernel {
         #[target_feature(enable = $features)]
         fn rounds<const SEAL: bool, const ROUNDS: usize>(
             key: &GcmKey,
-            nonce: &[u8; 12],
+            nonce: Nonce,
             aad: &[u8],
             data: &mut [u8],
         ) -> [u8; 16] {

@@ -4,6 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::super::block::*;
+use super::super::nonce::Nonce;
 use super::{GcmKey, POWERS, Powers, RoundKeys};
 
 type V = __m128i;

