@@ -1,4 +1,4 @@
-//! What several cores bring: the price of a hand-off, one SA over two cores, and two SAs on two cores, with the software driver.
+//! What several cores bring: the price of a hand-off, one SA over two cores, and two SAs on two cores, with the drivers `software` and `multibuffer`.
 //!
 //! `cargo bench --bench cores`. One and two cores run in turn, seven times each; a ratio is that of packets over the processor
 //! time of the busiest core, and the median is the figure. Needs two processors.
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crypto_pmd::crew::{CrewConfig, Crypto, crew};
-use crypto_pmd::drivers::Software;
+use crypto_pmd::drivers::{Multibuffer, Software};
 use crypto_pmd::{Dispatcher, Key, Placement, QueuePairConfig, Registry};
 use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
@@ -45,11 +45,29 @@ fn main() {
     let pair = [*first, *second];
     hand_off(pair, false);
     hand_off(pair, true);
-    for suite in ["aes128gcm16", "aes128-sha1", "aes256-sha256"] {
-        for size in [1400, 512, 64] {
-            one_sa(pair, suite, size);
+    for driver in [Driver::Software, Driver::Multibuffer] {
+        for suite in ["aes128gcm16", "aes128-sha1", "aes256-sha256"] {
+            for size in [1400, 512, 64] {
+                one_sa(pair, driver, suite, size);
+            }
+            two_sas(pair, driver, suite, 1400);
         }
-        two_sas(pair, suite, 1400);
+    }
+}
+
+/// Who does the crypto.
+#[derive(Clone, Copy)]
+enum Driver {
+    Software,
+    Multibuffer,
+}
+
+impl Driver {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Software => "software",
+            Self::Multibuffer => "multibuffer",
+        }
     }
 }
 
@@ -180,9 +198,13 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(suite: &str, size: usize, flows: usize) -> Self {
+    fn new(driver: Driver, suite: &str, size: usize, flows: usize) -> Self {
         let registry = Registry::new();
-        registry.attach(Software::new()).unwrap();
+        let attached = match driver {
+            Driver::Software => registry.attach(Software::new()),
+            Driver::Multibuffer => registry.attach(Multibuffer::new()),
+        };
+        attached.unwrap();
         let pool = Pool::new(PoolConfig { buffers: 8192, ..PoolConfig::default() }).unwrap();
         let suite = Suite::parse(suite).unwrap();
         Self { registry, pool, source: capture(size, flows), suite, clock: Clock::new() }
@@ -260,9 +282,9 @@ fn one_core(rig: &Rig, ids: [LcoreId; 2]) -> f64 {
 }
 
 /// A core with one SA, and another that does crypto for it.
-fn one_sa(ids: [LcoreId; 2], suite: &str, size: usize) {
-    let name = format!("one SA over two cores, {suite}, {size} B");
-    let rig = Rig::new(suite, size, 1);
+fn one_sa(ids: [LcoreId; 2], driver: Driver, suite: &str, size: usize) {
+    let name = format!("{}, one SA over two cores, {suite}, {size} B", driver.name());
+    let rig = Rig::new(driver, suite, size, 1);
     report(
         &name,
         || one_core(&rig, ids),
@@ -279,9 +301,9 @@ fn one_sa(ids: [LcoreId; 2], suite: &str, size: usize) {
 }
 
 /// Two cores that run to completion, each with an SA of its own.
-fn two_sas(ids: [LcoreId; 2], suite: &str, size: usize) {
-    let name = format!("two SAs on two cores, {suite}, {size} B");
-    let (one, two) = (Rig::new(suite, size, 1), Rig::new(suite, size, 2));
+fn two_sas(ids: [LcoreId; 2], driver: Driver, suite: &str, size: usize) {
+    let name = format!("{}, two SAs on two cores, {suite}, {size} B", driver.name());
+    let (one, two) = (Rig::new(driver, suite, size, 1), Rig::new(driver, suite, size, 2));
     report(
         &name,
         || one_core(&one, ids),
