@@ -11,6 +11,9 @@ use crate::drivers::multibuffer::Hold;
 /// Bursts that go by without waiting after a row of disappointments, at most.
 const MOST_PASSED: u32 = 1024;
 
+/// Bursts that go by without a look behind one in which nothing gains.
+const FEW: u32 = 7;
+
 /// What is known about those who wait.
 #[derive(Debug)]
 pub(super) struct Company {
@@ -47,6 +50,8 @@ impl Company {
             return false;
         }
         if !gain() {
+            // Nor, most likely, will the next few.
+            self.passes = FEW;
             return false;
         }
         self.since = self.clock.tick();
