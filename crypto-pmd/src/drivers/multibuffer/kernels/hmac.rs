@@ -58,7 +58,7 @@ pub(in crate::drivers::multibuffer) struct Both<'a> {
     pub(in crate::drivers::multibuffer) data: &'a mut [u8],
     /// How many bytes of it stand in front of those that are encrypted, whole blocks up to its end.
     pub(in crate::drivers::multibuffer) clear: usize,
-    /// Four more bytes behind `data`, as in [`super::MacLane`].
+    /// Four more bytes behind `data`, as in [`MacLane`].
     pub(in crate::drivers::multibuffer) extra: Option<[u8; 4]>,
 }
 
@@ -99,8 +99,8 @@ pub(in crate::drivers::multibuffer) fn one(level: Level, lane: &mut MacLane<'_>)
     run(level, lane.key.hash(), std::slice::from_mut(lane));
 }
 
-/// Encrypts a packet that has no company by AES-CBC and gives its tag in the first bytes; `None`, and nothing is done, where the hash is one that gains nothing from
-/// that. There is a key for AES, so the level is more than the portable one.
+/// Encrypts a packet that has no company by AES-CBC and gives its tag in the first bytes; `None`, and nothing is done, where the hash is one
+/// that gains nothing from that. There is a key for AES, so the level is more than the portable one.
 #[cfg(target_arch = "x86_64")]
 pub(in crate::drivers::multibuffer) fn encrypt_then_mac(both: Both<'_>) -> Option<[u8; 32]> {
     // SAFETY: there is a key for AES, so the processor has `Level::Sse`.

@@ -2,6 +2,7 @@
 //!
 //! They wait while jobs come: until there are enough, until a poll finds that none came since the one before, or until their time is over. Where
 //! nobody came the last time, the next ones do not wait, and after each such disappointment twice as many go by without waiting.
+//! A burst in which nothing gains from company lets the next few go by as well, so that such traffic is seldom looked at.
 
 use pipeline::Clock;
 use pipeline::clock::Tick;
