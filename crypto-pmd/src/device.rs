@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use pipeline::Pool;
 use pipeline::publish::Reader;
 use zeroize::Zeroizing;
 
@@ -35,6 +36,14 @@ pub enum OpenError {
     /// A driver has no place left.
     #[error("driver {driver} has no room for another session")]
     Full {
+        /// Name of the driver.
+        driver: String,
+    },
+    /// A driver cannot take sessions now.
+    #[error(
+        "driver {driver} is not ready: its card is gone or does not answer; use another one, or try again when it is back"
+    )]
+    NotReady {
         /// Name of the driver.
         driver: String,
     },
@@ -169,6 +178,9 @@ pub trait Driver: Send + Sync + fmt::Debug {
     fn collect(&self) -> usize {
         0
     }
+
+    /// Memory that packets may lie in from now on. A card maps it, so that it reaches packets where they are.
+    fn map_memory(&self, _pool: &Pool) {}
 
     /// Makes a queue pair for one core.
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair>;

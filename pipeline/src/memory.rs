@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use memmap2::{Advice, MmapMut, MmapOptions};
 
@@ -121,6 +122,44 @@ impl Region {
 
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
+    }
+
+    /// The region as words that threads share: what a device and its driver keep their rings in.
+    #[must_use]
+    pub fn into_words(self) -> Words {
+        Words(self)
+    }
+}
+
+/// A region of which every word is atomic, so that two sides may read and write it at any time.
+///
+/// ```
+/// use std::sync::atomic::Ordering::Relaxed;
+/// let words = pipeline::memory::Region::map(4096)?.into_words();
+/// words[3].store(7, Relaxed);
+/// assert_eq!((words[3].load(Relaxed), words[4].load(Relaxed)), (7, 0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Words(Region);
+
+impl Words {
+    /// The pages that it lies in.
+    #[must_use]
+    pub fn backing(&self) -> Backing {
+        self.0.backing()
+    }
+}
+
+impl std::ops::Deref for Words {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: the region is mapped, zeroed, aligned to a huge page and as long as it says as long as `self` lives; it was moved
+        // in here, so nobody else reaches its bytes; and all access is through `&AtomicU64`.
+        unsafe {
+            std::slice::from_raw_parts(self.0.start.as_ptr().cast(), self.0.len / size_of::<AtomicU64>())
+        }
     }
 }
 

@@ -138,13 +138,12 @@ impl Door {
 }
 
 impl Lane {
-    pub(crate) fn new(mut queue: Box<dyn QueuePair>, manners: Manners) -> Self {
+    pub(crate) fn new(mut queue: Box<dyn QueuePair>, manners: Manners, clock: &Clock) -> Self {
         let unblock = Unblock::new();
         queue.set_unblock(unblock.clone());
         let paced = |latency_ns| {
-            let clock = Clock::new();
             let pace = Pace::new(clock.ticks(latency_ns), manners.batch, manners.depth);
-            Box::new(Paced { pace, clock, part: JobBurst::new() })
+            Box::new(Paced { pace, clock: clock.clone(), part: JobBurst::new() })
         };
         let pace = manners.latency_ns.map(paced);
         Self {
@@ -251,6 +250,11 @@ impl Lane {
         self.leaving = true;
         (self.door.blocked_at, self.held_since) = (None, None);
         self.door.queue.leave();
+    }
+
+    /// What waits, oldest first.
+    pub(super) fn waiting(&self) -> &[Job] {
+        self.waiting.as_slice()
     }
 
     /// Hands over what waits, oldest first: all, or the jobs with a place in the order.

@@ -132,8 +132,8 @@ impl Dispatcher {
         routes: Reader<Route>,
         mail: Mail,
         settled: bool,
+        clock: Clock,
     ) -> Self {
-        let clock = Clock::new();
         let mut dispatcher = Self {
             lanes: (0..MAX_DRIVERS).map(|_| None).collect(),
             used: 0,
@@ -285,6 +285,33 @@ impl Dispatcher {
         let all = lane.is_empty_handed() && !has_results;
         let before = again.len();
         lane.hand_over(all, |job| again.push_back(Again { job, from: Some(slot) }));
+        counters.redriven += (again.len() - before) as u64;
+    }
+
+    /// Whether a job of a session on several drivers can be done by another one than this, which does not take it.
+    fn has_other_way(&self, job: &Job, slot: Slot) -> bool {
+        let Some(Way::Many(spread)) = route_of(&self.routes, job).map(|route| &route.way) else {
+            return false;
+        };
+        let mut others = spread.slots.iter().chain(&spread.fallback).filter(|&&other| other != slot);
+        let open = |other: &Slot| {
+            let lane = self.lanes.get(usize::from(*other)).and_then(Option::as_deref);
+            lane.is_some_and(|lane| !lane.is_blocked())
+        };
+        job.is_ordered() && others.any(open)
+    }
+
+    /// Jobs that wait for a driver that is blocked go to another one, where their session has one that is not.
+    fn relieve(&mut self, slot: usize) {
+        let Some(lane) = self.lanes.get(slot).and_then(Option::as_deref) else { return };
+        let first = lane.is_blocked().then(|| lane.waiting().iter().find(|job| job.is_ordered())).flatten();
+        if !first.is_some_and(|job| self.has_other_way(job, slot as Slot)) {
+            return;
+        }
+        let Self { lanes, again, counters, .. } = self;
+        let Some(lane) = lanes.get_mut(slot).and_then(Option::as_deref_mut) else { return };
+        let before = again.len();
+        lane.hand_over(false, |job| again.push_back(Again { job, from: None }));
         counters.redriven += (again.len() - before) as u64;
     }
 
@@ -608,6 +635,10 @@ impl Dispatcher {
         let is_plain = self.order.is_empty() && self.halfway == 0;
         let Some(lane) = self.lanes.get_mut(slot).and_then(Option::as_deref_mut) else { return };
         lane.resume(&self.clock, self.batch_wait);
+        if !is_plain && lane.load() > 0 {
+            self.relieve(slot);
+        }
+        let Some(lane) = self.lanes.get_mut(slot).and_then(Option::as_deref_mut) else { return };
         if is_plain && !lane.is_leaving() {
             lane.poll(done);
             return;
@@ -643,8 +674,10 @@ impl Dispatcher {
     /// Whether a result is to be worked on again: by a second driver, or by another one because its own goes and has not touched it. One that failed
     /// at the second after the first has changed the packet is indeterminate.
     fn goes_on(&mut self, job: &mut Job) -> bool {
-        let is_back = job.status() == Status::Retry && self.from_leaving;
-        if is_back && self.again.len() < self.again.capacity() {
+        if job.status() == Status::Retry
+            && (self.from_leaving || self.has_other_way(job, self.results_of))
+            && self.again.len() < self.again.capacity()
+        {
             self.counters.redriven += 1;
             return true;
         }

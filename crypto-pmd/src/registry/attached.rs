@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use pipeline::publish::Table;
+use pipeline::{Clock, Pool};
 use zeroize::Zeroizing;
 
 use crate::algorithm::Algorithm;
@@ -98,7 +99,7 @@ impl Attached {
             && capabilities.entries().all(|entry| self.withdrawn.contains(&entry.algorithm))
     }
 
-    fn lane(&self, config: &QueuePairConfig) -> Box<Lane> {
+    fn lane(&self, config: &QueuePairConfig, clock: &Clock) -> Box<Lane> {
         let capabilities = self.driver.capabilities();
         let depth = capabilities.queue_depth.map_or(config.depth, |depth| depth.min(config.depth));
         let manners = Manners {
@@ -113,7 +114,7 @@ impl Attached {
         if self.driver.session_state_len() > 0 {
             queue.set_states(SessionStates::new(self.states.reader()));
         }
-        Box::new(Lane::new(queue, manners))
+        Box::new(Lane::new(queue, manners, clock))
     }
 }
 
@@ -148,9 +149,19 @@ pub(super) struct Drivers {
     places: Vec<Option<Attached>>,
     next_id: u16,
     subscribers: Vec<Subscriber>,
+    /// The dispatchers' clock.
+    pub(super) clock: Clock,
+    /// Memory that packets lie in, as far as it was made known.
+    memory: Vec<Pool>,
 }
 
 impl Drivers {
+    /// Memory that packets may lie in, for those that are attached and those that come.
+    pub(super) fn map_memory(&mut self, pool: &Pool) {
+        self.present().for_each(|(_, attached)| attached.driver.map_memory(pool));
+        self.memory.push(pool.clone());
+    }
+
     /// Puts a driver into a free place, and tells the dispatchers; `None` when there is none, or no number.
     pub(super) fn attach(&mut self, driver: Arc<dyn Driver>) -> Option<(Slot, DriverId)> {
         let slot = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
@@ -167,9 +178,10 @@ impl Drivers {
             own_ids: RefCell::default(),
             leaving: false,
         };
+        self.memory.iter().for_each(|pool| attached.driver.map_memory(pool));
         for subscriber in &mut self.subscribers {
             subscriber.lanes |= 1 << slot;
-            subscriber.tell(News::Came(slot as Slot, attached.lane(&subscriber.config)));
+            subscriber.tell(News::Came(slot as Slot, attached.lane(&subscriber.config, &self.clock)));
         }
         match self.places.get_mut(slot) {
             Some(place) => *place = Some(attached),
@@ -191,7 +203,8 @@ impl Drivers {
     /// Lanes for a new dispatcher, which is told of what comes.
     pub(super) fn subscribe(&mut self, config: &QueuePairConfig) -> (Vec<(Slot, Box<Lane>)>, Mail) {
         let mail = Mail::new();
-        let lanes: Vec<_> = self.present().map(|(slot, attached)| (slot, attached.lane(config))).collect();
+        let lanes: Vec<_> =
+            self.present().map(|(slot, attached)| (slot, attached.lane(config, &self.clock))).collect();
         let has = lanes.iter().fold(0, |has, (slot, _)| has | 1 << slot);
         let subscriber =
             Subscriber { mail: mail.clone(), config: *config, lanes: has, unsent: VecDeque::new() };

@@ -20,6 +20,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipeline::publish::Table;
+use pipeline::{Clock, Pool};
 use smallvec::SmallVec;
 
 use crate::algorithm::Algorithm;
@@ -91,6 +92,20 @@ impl Registry {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A registry whose dispatchers go by this clock: with one that is moved by hand, what is about time is the same in each run.
+    #[must_use]
+    pub fn with_clock(clock: Clock) -> Self {
+        let registry = Self::default();
+        registry.lock().drivers.clock = clock;
+        registry
+    }
+
+    /// Makes memory known that packets may lie in: cards reach it from then on, those that are attached and those that come. Packets that lie
+    /// elsewhere are copied for a card, which costs time and nothing else.
+    pub fn map_memory(&self, pool: &Pool) {
+        self.lock().drivers.map_memory(pool);
     }
 
     /// Attaches a driver. Dispatchers that exist get a queue pair on it, and sessions that waited for such a driver are opened there.
@@ -372,7 +387,8 @@ impl Registry {
         }
         let settled = !inner.unsettled;
         let (lanes, mail) = inner.drivers.subscribe(config);
-        Ok(Dispatcher::new(lanes, self.routes.reader(), mail, settled))
+        let clock = inner.drivers.clock.clone();
+        Ok(Dispatcher::new(lanes, self.routes.reader(), mail, settled, clock))
     }
 
     /// One more dispatcher of key operations: every attached driver with its number, and where news of them will come.

@@ -1,0 +1,127 @@
+//! The card's driver: sessions on the card, queue pairs over its rings, and what is to be done when it fails.
+//!
+//! - What the card cannot do as it is (lists of steps, explicit IVs, packets in too many pieces or too long) the driver does itself, as the software
+//!   driver does, in its place in the order. So does it with what the card refuses, because that is untouched.
+//! - A card that gives nothing back is nudged (its doorbell is rung again), then reset. What it has stays with the driver until the reset is
+//!   acknowledged. Then results that had come are handed out, what the card had not begun, or does out of place, goes to it again, and the rest is
+//!   [`Indeterminate`](crate::Status::Indeterminate).
+//! - A card that has been pulled out touches nothing any more. What it had is treated alike, and waits for its return; not for ever.
+
+mod bus;
+mod counters;
+mod host_only;
+mod keeper;
+mod queue;
+mod recovery;
+mod state;
+mod window;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipeline::Pool;
+
+use crate::capability::Capabilities;
+use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
+use crate::session::SessionId;
+use crate::transform::SessionParams;
+
+use super::card::Card;
+
+pub use counters::NicCounters;
+pub use state::Health;
+
+use keeper::Shared;
+use queue::Queue;
+
+/// How the driver treats its card.
+#[derive(Clone, Copy, Debug)]
+pub struct NicConfig {
+    /// Unit number, the last part of its name.
+    pub unit: u16,
+    /// A card that gives nothing back for so long is reset.
+    pub watchdog: Duration,
+    /// How long jobs wait for a card that was pulled out, before others are to do them.
+    pub patience: Duration,
+    /// Whether dispatchers keep just as many jobs in flight as hide the latency that the profile says.
+    pub paced: bool,
+    /// Packets that can be copied for the card at once, where it cannot reach them, or must not write over them.
+    pub copies: usize,
+}
+
+impl Default for NicConfig {
+    fn default() -> Self {
+        let (watchdog, patience) = (Duration::from_millis(200), Duration::from_millis(20));
+        Self { unit: 0, watchdog, patience, paced: false, copies: 1024 }
+    }
+}
+
+/// The driver; clones share it, so that it can be attached, detached and attached again.
+#[derive(Clone, Debug)]
+pub struct Nic {
+    name: String,
+    capabilities: Capabilities,
+    shared: Arc<Shared>,
+}
+
+impl Nic {
+    /// The driver of a card, as `nic0` for unit 0. One driver a card.
+    ///
+    /// # Errors
+    /// No memory, or no card that it knows.
+    pub fn new(card: &Card, config: NicConfig) -> io::Result<Self> {
+        let profile = card.profile();
+        let mut capabilities = profile.capabilities.clone();
+        if config.paced {
+            let busy = profile.busy_ns(profile.max_packet.min(1500)) as u64;
+            capabilities.latency_ns = Some(profile.latency.ns + profile.latency.jitter_ns / 2 + busy);
+        }
+        let shared = Arc::new(Shared::new(card, config)?);
+        Ok(Self { name: format!("nic{}", config.unit), capabilities, shared })
+    }
+
+    /// How it is with the card. A card that is gone for good is to be detached, so that others do its work; see
+    /// [`Registry::detach`](crate::Registry::detach).
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// What the driver did, over all of its queue pairs.
+    #[must_use]
+    pub fn counters(&self) -> NicCounters {
+        self.shared.counters()
+    }
+}
+
+impl Driver for Nic {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+    fn open_session(&self, id: SessionId, params: &SessionParams) -> Result<(), OpenError> {
+        self.shared.open(&self.name, &self.capabilities, id, params)
+    }
+    fn own_session_id(&self, id: SessionId) -> Option<u64> {
+        self.shared.handle_of(id)
+    }
+    fn close_session(&self, id: SessionId) {
+        self.shared.close(id);
+    }
+    fn collect(&self) -> usize {
+        self.shared.collect()
+    }
+    fn map_memory(&self, pool: &Pool) {
+        self.shared.map_memory(pool);
+    }
+    fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
+        match Queue::new(Arc::clone(&self.shared), config) {
+            Some(queue) => Box::new(queue),
+            // More cores than the card has queue pairs: the driver does their work itself.
+            None => Box::new(host_only::HostOnly::new(&self.shared, config)),
+        }
+    }
+}
