@@ -124,10 +124,42 @@ impl Registry {
         for session in inner.sessions.handles(|open| matches!(open.place, Place::Nowhere)) {
             self.replace(&mut inner, session, None);
         }
+        if let Some(slot) = inner.drivers.slot_of(id) {
+            self.spread_to(&mut inner, slot);
+        }
         // Whoever reads routes looks for news when they have changed.
         let _news = self.routes.grace();
         self.move_to_fastest(&mut inner);
         Ok(id)
+    }
+
+    /// Reserves on a driver that came the sessions that are to be on all of them.
+    fn spread_to(&self, inner: &mut Inner, slot: Slot) {
+        let is_spread = |open: &Open| {
+            matches!((&open.place, open.options.placement), (Place::Many { .. }, Placement::All(_)))
+        };
+        for id in inner.sessions.handles(is_spread) {
+            let Some(open) = inner.sessions.get(id) else { continue };
+            let Place::Many { slots, fallback } = &open.place else { continue };
+            let (mut slots, mut fallback) = (slots.clone(), *fallback);
+            let (params, options) = (Arc::clone(&open.params), open.options);
+            let is_hardware = |slot: Slot| inner.get(slot).is_some_and(attached::Attached::is_hardware);
+            let stood_in = is_hardware(slot) && !slots.iter().any(|&slot| is_hardware(slot));
+            if slots.contains(&slot)
+                || slots.len() >= MAX_SPREAD
+                || !is_hardware(slot) && slots.iter().any(|&slot| is_hardware(slot))
+                || inner.try_open(slot, id, &params, options, &mut Vec::new()).is_none()
+            {
+                continue;
+            }
+            if stood_in {
+                // Software did it because there was no hardware: now it stands by, where that is wanted.
+                fallback = fallback.or(slots.first().copied()).filter(|_| options.fallback);
+                slots.clear();
+            }
+            slots.push(slot);
+            self.put_at(inner, id, Place::Many { slots, fallback });
+        }
     }
 
     /// Detaches a driver: no session is opened on it any more, and those that it has move to other drivers. Jobs that it has come back in its

@@ -116,8 +116,8 @@ impl Rig {
         self.registry.open_with(params, options).unwrap().id
     }
 
-    /// What control code does about cards: detaches those that are gone for a while, and attaches those that are back.
-    pub(crate) fn supervise(&mut self, sessions: &[SessionId], patience: u64) {
+    /// What control code does about cards: detaches those that have been gone for so long, and attaches those that are back.
+    pub(crate) fn supervise(&mut self, patience: u64) {
         let now = self.now();
         for slot in &mut self.slots {
             match (slot.nic.health(), slot.id) {
@@ -129,10 +129,14 @@ impl Rig {
                     }
                 }
                 (_, Some(_)) => slot.gone_since = None,
+                (_, None) if slot.card.is_present() => {
+                    // As long as the old one has not quite gone, its name is taken.
+                    slot.id = self.registry.attach(slot.nic.clone()).ok();
+                    slot.gone_since = None;
+                }
                 (_, None) => {}
             }
         }
-        let _ = sessions;
         self.registry.collect();
     }
 
@@ -285,6 +289,10 @@ pub(crate) struct Load {
     pub(crate) apart: bool,
     /// Some packets come in pieces.
     pub(crate) pieces: bool,
+    /// How long a card may be gone before it is detached.
+    pub(crate) patience: u64,
+    /// A session that comes and goes.
+    guest: Option<SessionId>,
 }
 
 impl Load {
@@ -302,6 +310,8 @@ impl Load {
             tally: Tally::default(),
             apart: true,
             pieces: true,
+            patience: 2_000_000,
+            guest: None,
         }
     }
 
@@ -345,6 +355,16 @@ impl Load {
         self.out.insert(self.next, (place, operation, from, to));
         self.next += 1;
         Some(job)
+    }
+
+    /// A session more or less, now and then.
+    fn change_sessions(&mut self, rig: &Rig) {
+        if self.random.u8(0..16) == 0 {
+            match self.guest.take() {
+                Some(guest) => assert!(rig.registry.close(guest)),
+                None => self.guest = Some(rig.open(gcm(77), Policy::RoundRobin)),
+            }
+        }
     }
 
     /// Checks what came back, and books it.
@@ -400,9 +420,9 @@ impl Load {
         }
     }
 
-    /// Runs so many jobs through, in steps of up to `step` nanoseconds, and everything out again within `bound`.
+    /// Runs so many jobs more through, in steps of up to `step` nanoseconds, and everything out again within `bound`.
     pub(crate) fn run(&mut self, rig: &mut Rig, jobs: u64, step: u64, bound: u64) {
-        let end = rig.now() + bound;
+        let (end, jobs) = (rig.now() + bound, self.tally.taken + jobs);
         while self.tally.taken < jobs {
             assert!(rig.now() < end, "{} of {jobs} jobs taken: {:?}", self.tally.taken, rig.counters());
             self.offer(rig, 24);
@@ -410,7 +430,8 @@ impl Load {
             rig.advance(ns);
             let came = rig.poll();
             self.settle(came);
-            rig.supervise(&self.sessions, 2_000_000);
+            self.change_sessions(rig);
+            rig.supervise(self.patience);
         }
         // What was made and not taken is nobody's.
         for job in self.waiting.drain() {

@@ -47,6 +47,11 @@ impl Control {
         }
     }
 
+    pub(super) fn set_faults(&self, faults: &Faults) {
+        *self.dice.lock().unwrap_or_else(PoisonError::into_inner) = Dice::new(faults, 1);
+        self.full_until.store(0, Ordering::Release);
+    }
+
     fn sessions(&self) -> MutexGuard<'_, HashMap<u32, u32>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -132,6 +132,12 @@ impl Engine {
             .min()
     }
 
+    /// Other faults than before, from now on.
+    pub fn set_faults(&mut self, faults: &Faults) {
+        self.dice = Dice::new(faults, 0);
+        self.device.control.set_faults(faults);
+    }
+
     /// Commands inside.
     #[must_use]
     pub fn in_flight(&self) -> usize {

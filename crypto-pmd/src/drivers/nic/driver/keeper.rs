@@ -189,6 +189,11 @@ impl Shared {
         self.forget(&mut control, id);
         let full = || OpenError::Full { driver: name.to_owned() };
         let handle = control.take_slot(self.profile.sa_slots).ok_or_else(full)?;
+        let phase = self.shift.now();
+        if phase.health == Health::Gone && self.bus.is_there() {
+            // It is back.
+            self.begin_reset(phase);
+        }
         let answer = match self.health() {
             Health::Working => self.load(&control, handle, params),
             // It is told when it is back.
