@@ -44,6 +44,7 @@ pub mod device;
 pub mod dispatcher;
 pub mod drivers;
 pub mod extension;
+pub mod inline;
 pub mod job;
 pub mod key;
 pub mod key_dispatcher;

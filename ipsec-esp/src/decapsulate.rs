@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use crypto_pmd::SessionId;
+use crypto_pmd::inline::Service;
 use pipeline::Mbuf;
 
 use crate::drop_reason::DropReason;
@@ -15,6 +16,7 @@ use crate::header::link::{Link, move_link_header};
 use crate::header::tos_of;
 use crate::header::udp::{self, Carried, UdpHeader};
 use crate::header::{IpVersion, protocol};
+use crate::inline::Bound;
 use crate::replay::{BadWindow, ReplayWindow};
 use crate::sa::{Mode, SaParams};
 use crate::sa_store::Heir;
@@ -38,7 +40,7 @@ pub(crate) struct InboundSa {
     /// Block of the cipher, less one.
     pub(crate) block_mask: u8,
     pub(crate) aead: bool,
-    pub(crate) esn: bool,
+    pub(crate) numbers: Numbers,
     tunnel: bool,
     pub(crate) udp: bool,
     pub(crate) packets: u64,
@@ -46,12 +48,31 @@ pub(crate) struct InboundSa {
     /// Destination that packets must have.
     pub(crate) destination: Option<IpAddr>,
     sequence: u64,
+    esn: bool,
+    /// The card that has a part in it.
+    pub(crate) bound: Option<Bound>,
+}
+
+/// Who tells a packet's number, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// All of it travels.
+    Short,
+    /// Half of it travels; the window tells the rest.
+    Extended,
+    /// A card has the window.
+    AtCard,
 }
 
 impl Heir for InboundSa {
+    /// A card knows nothing of the heir, so it is not bound. When the window was with the card, it still is: until its state comes
+    /// back, nobody can tell what is a replay.
     fn inherit(&mut self, old: &Self) {
         self.replay.inherit(&old.replay);
         (self.packets, self.bytes) = (old.packets, old.bytes);
+        if old.numbers == Numbers::AtCard {
+            self.numbers = Numbers::AtCard;
+        }
     }
 }
 
@@ -66,19 +87,36 @@ impl InboundSa {
             icv_len: suite.icv_len() as u8,
             block_mask: (suite.block_len() - 1) as u8,
             aead: suite.is_aead(),
-            esn: params.esn,
+            numbers: Numbers::of(params.esn),
             tunnel: matches!(params.mode, Mode::Tunnel { .. }),
             udp: params.udp_encap.is_some(),
             packets: 0,
             bytes: 0,
             destination: params.destination(),
             sequence: params.sequence,
+            esn: params.esn,
+            bound: None,
         })
+    }
+
+    /// Lets a card have a part in it, or none.
+    pub(crate) fn bind(&mut self, bound: Option<Bound>) {
+        self.bound = bound;
+        self.numbers = match bound {
+            Some(Bound { service: Service::Protocol, .. }) => Numbers::AtCard,
+            _ => Numbers::of(self.esn),
+        };
     }
 
     /// Forgets which numbers were received, as for a new SA.
     pub(crate) fn reset_window(&mut self) {
         self.replay.restart(self.sequence);
+    }
+}
+
+impl Numbers {
+    const fn of(esn: bool) -> Self {
+        if esn { Self::Extended } else { Self::Short }
     }
 }
 
@@ -230,6 +268,17 @@ impl EspPacket {
             Some(len) if len >= TRAILER_LEN as u32 => Err(DropReason::BadLength),
             _ => Err(DropReason::Truncated),
         }
+    }
+
+    /// Where what a card has decrypted lies, in a packet whose link header is `l2_len` long.
+    pub(crate) fn decrypted(&self, sa: &InboundSa, l2_len: usize) -> Result<Decrypted, DropReason> {
+        let (offset, cipher_len) = self.cipher_range(sa)?;
+        Ok(Decrypted {
+            esp_offset: usize::from(self.esp_offset) + l2_len,
+            patch_offset: usize::from(self.patch_offset),
+            cipher_offset: usize::from(offset) + l2_len,
+            cipher_len: cipher_len as usize,
+        })
     }
 
     /// What has to be known after the crypto, as a job's cookie; offsets count from the packet's first byte here.

@@ -98,6 +98,11 @@ reasons! {
         CryptoLate = "crypto_late",
         /// Its SA was replaced or removed while the packet was being decrypted.
         SaGone = "sa_gone",
+        /// A card's report names a slot to which no SA is bound, or another SA than the packet does, or makes no sense.
+        BadReport = "bad_report",
+        /// The numbers of its SA are with a card, and the packet came past the card: whether it is a replay nobody here can
+        /// tell.
+        MissedByCard = "missed_by_card",
     }
 }
 
@@ -164,7 +169,7 @@ mod tests {
 
     #[test]
     fn counters_can_be_sized_by_the_count() {
-        assert_eq!(DropReason::COUNT, 26);
+        assert_eq!(DropReason::COUNT, 28);
         assert_eq!(AbsorbReason::COUNT, 2);
         assert_eq!(OutReason::COUNT, 5);
     }

@@ -16,6 +16,7 @@ use crate::header::ipv6::{self, Ipv6};
 use crate::header::link::{Link, PLAIN_ETHERNET, move_link_header};
 use crate::header::udp::{self, UdpHeader};
 use crate::header::{IpVersion, ethernet, protocol, tos_of};
+use crate::inline::Bound;
 use crate::iv::IvSource;
 use crate::sa::{Mode, OuterHeader, SaParams, UdpEncap};
 use crate::sa_store::Heir;
@@ -63,11 +64,25 @@ pub(crate) struct OutboundSa {
     /// All ones where the ciphertext is under the integrity check, zero for an AEAD.
     authenticated_mask: u32,
     pub(crate) esn: bool,
-    /// May take the straight line: tunnel, IPv4 outside, no UDP, no 8-byte random IV.
-    plain: bool,
+    way: Way,
     pub(crate) udp_checksum: bool,
     udp_encap: Option<UdpEncap>,
     outer: OuterHeader,
+    /// Whether the straight line is open to the SA: tunnel, IPv4 outside, no UDP.
+    straight: bool,
+    /// The card that has a part in it.
+    bound: Option<Bound>,
+}
+
+/// Which way packets of an SA go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The straight line, where the packet too is of the common kind.
+    Straight,
+    /// The general one.
+    General,
+    /// To a card.
+    Card,
 }
 
 /// What stands in front of the ciphertext.
@@ -94,7 +109,7 @@ impl Heir for OutboundSa {
 impl OutboundSa {
     pub(crate) fn new(params: &SaParams, session: SessionId) -> Self {
         let suite = params.suite;
-        let over_ipv6 = params.outer_version() != Some(IpVersion::V4);
+        let straight = params.udp_encap.is_none() && params.outer_version() == Some(IpVersion::V4);
         let iv = match suite.cipher() {
             Cipher::AesCbc => Iv::Random,
             Cipher::TripleDesCbc | Cipher::DesCbc => Iv::Short,
@@ -115,14 +130,40 @@ impl OutboundSa {
             authenticated_front: (esp::LEN + if suite.is_aead() { 0 } else { suite.iv_len() }) as u8,
             authenticated_mask: if suite.is_aead() { 0 } else { u32::MAX },
             esn: params.esn,
-            plain: params.udp_encap.is_none() && params.outer_version() == Some(IpVersion::V4),
-            udp_checksum: params.udp_encap.is_some() && over_ipv6,
+            way: if straight { Way::Straight } else { Way::General },
+            udp_checksum: params.needs_udp_checksum(),
             udp_encap: params.udp_encap,
             outer: match params.mode {
                 Mode::Tunnel { .. } => params.outer_header(),
                 Mode::Transport { .. } => OuterHeader::None,
             },
+            straight,
+            bound: None,
         }
+    }
+
+    /// The card that has a part in it.
+    #[inline(always)]
+    pub(crate) fn bound(&self) -> Option<Bound> {
+        if self.way == Way::Card { self.bound } else { None }
+    }
+
+    /// Lets a card have a part in it, or none.
+    pub(crate) fn bind(&mut self, bound: Option<Bound>) {
+        self.bound = bound;
+        self.way = match bound {
+            Some(_) => Way::Card,
+            None if self.straight => Way::Straight,
+            None => Way::General,
+        };
+    }
+
+    /// Sets a number aside for a packet to which a card will give it.
+    pub(crate) fn reserve(&mut self, found: &Found) -> Result<(), DropReason> {
+        if matches!(self.outer, OuterHeader::None) && found.part != Part::Whole {
+            return Err(DropReason::FragmentInTransport);
+        }
+        self.take_sequence(found.total_len as usize).map(|_| ())
     }
 
     /// Bytes from the ESP header on that the integrity range has: header, IV and ciphertext, or for an AEAD the header.
@@ -162,9 +203,42 @@ impl OutboundSa {
         link: Link,
         ivs: &mut IvSource,
     ) -> Option<Shape> {
+        // One look at what lies in the SA's first line anyway: whatever is not common goes elsewhere, to cards too.
+        if self.way != Way::Straight {
+            return None;
+        }
+        self.encapsulate_straight(packet, found, link, ivs)
+    }
+
+    /// As [`OutboundSa::encapsulate`] for an SA of which a card does the crypto.
+    #[inline(always)]
+    pub(crate) fn encapsulate_for_card(
+        &mut self,
+        packet: &mut Mbuf,
+        found: &Found,
+        link: Link,
+        pool: &Pool,
+        ivs: &mut IvSource,
+    ) -> Result<Shape, DropReason> {
+        if self.straight
+            && let Some(shape) = self.encapsulate_straight(packet, found, link, ivs)
+        {
+            return Ok(shape);
+        }
+        self.encapsulate(packet, found, link, pool, ivs)
+    }
+
+    #[inline(always)]
+    fn encapsulate_straight(
+        &mut self,
+        packet: &mut Mbuf,
+        found: &Found,
+        link: Link,
+        ivs: &mut IvSource,
+    ) -> Option<Shape> {
         const ESP_AT: usize = PLAIN_ETHERNET + ipv4::LEN;
         const HEAD: usize = ESP_AT + esp::LEN;
-        if !self.plain || !is_plain(packet, link) {
+        if !is_plain(packet, link) {
             return None;
         }
         let (OuterHeader::V4(template), FlowKey::V4(_)) = (&self.outer, &found.key) else { return None };

@@ -6,6 +6,8 @@
 //!
 //! Invariant: nothing of a packet leaves before its integrity, its number and its policy were found right.
 
+mod inline;
+
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::{Job, Operation, SessionId, Status};
 use pipeline::handoff::Peers;
@@ -14,10 +16,11 @@ use pipeline::{Burst, Ledger, MAX_BURST, Mbuf};
 
 use crate::classify::{Classifier, DEFAULT_FLOWS, Decision, Found, FoundBurst, found_burst, network_of};
 use crate::counters::{Counters, Passed};
-use crate::decapsulate::{Arrived, Decrypted, EspPacket, InboundSa, Inside, arrived};
+use crate::decapsulate::{Arrived, Decrypted, EspPacket, InboundSa, Inside, Numbers, arrived};
 use crate::drop_reason::{AbsorbReason, DropReason, OutReason};
 use crate::header::esp;
 use crate::header::link::Link;
+use crate::inline::CardSlots;
 use crate::iv::{IvSource, NoRandomness};
 use crate::outbound::reason_of;
 use crate::replay::{BadWindow, ReplayError};
@@ -26,6 +29,7 @@ use crate::sa_store::{Lane, SaStore};
 use crate::sad::{Sad, SadView};
 use crate::sequence;
 use crate::spd::{Action, Direction, Spd, SpdView};
+use inline::Reported;
 
 /// Name of the stage in reports.
 pub(crate) const NAME: &str = "esp_in";
@@ -62,6 +66,8 @@ pub struct Inbound {
     found: FoundBurst,
     counters: Counters,
     looks: Box<[Look; MAX_BURST]>,
+    /// SAs by the slots of cards.
+    cards: CardSlots,
 }
 
 /// What the first pass found of a packet.
@@ -71,8 +77,10 @@ enum Look {
     Arrived(Arrived),
     /// An ESP packet with its SA's slot.
     Mine(EspPacket, u32),
-    /// An ESP packet whose SA belongs to this other core.
+    /// A packet whose SA belongs to this other core.
     Others(u8),
+    /// A packet of which a card reports something.
+    Reported(Reported),
 }
 
 impl Inbound {
@@ -103,6 +111,7 @@ impl Inbound {
             found: found_burst(),
             counters: Counters::new(),
             looks: Box::new([Look::NotIp; MAX_BURST]),
+            cards: CardSlots::default(),
         })
     }
 
@@ -217,7 +226,10 @@ impl Inbound {
         self.refresh();
         let before = jobs.len();
         let count = input.len().min(jobs.room()).min(passed.room()).min(peers.room());
+        // What cards report lies in a line that is read anyway; it is asked about once a burst.
+        let mut reports = 0;
         for (packet, look) in input.iter_mut().take(count).zip(self.looks.iter_mut()) {
+            reports |= packet.rx_status();
             *look = look_at(self.link, packet, self.spis.ports());
             if let Look::Arrived(Arrived::Esp(esp)) = look
                 && let Some(place) = self.spis.table().and_then(|table| table.first(esp.header.spi))
@@ -228,14 +240,20 @@ impl Inbound {
         for index in 0..count {
             self.find_sa(index);
         }
+        if reports != 0 {
+            self.follow_reports(input, count);
+        }
         for (index, packet) in input.drain_front(count).enumerate() {
             match self.looks.get(index).copied().unwrap_or(Look::NotIp) {
                 Look::Mine(esp, slot) => self.decrypt(packet, &esp, slot, jobs),
                 Look::Others(owner) => {
                     if let Err(packet) = peers.hand(owner, packet) {
-                        self.counters.drop(packet, DropReason::UnknownSpi);
+                        let reported = packet.rx_status() != 0;
+                        let reason = if reported { DropReason::BadReport } else { DropReason::UnknownSpi };
+                        self.counters.drop(packet, reason);
                     }
                 }
+                Look::Reported(reported) => self.follow(packet, reported, jobs, passed),
                 Look::NotIp => self.counters.pass(0, OutReason::BypassedNonIp, packet, jobs, passed),
                 Look::Arrived(arrived) => self.other(packet, arrived, jobs, passed),
             }
@@ -284,7 +302,7 @@ impl Inbound {
         let esp_offset = esp.esp_offset + l2_len as u16;
         let cipher_offset = offset + l2_len as u16;
         let authenticated = if sa.aead { 0 } else { u32::from(sa.iv_len) + cipher_len };
-        let (session, esn) = (sa.session, sa.esn);
+        let (session, esn) = (sa.session, sa.numbers == Numbers::Extended);
         // Room was seen to by the caller.
         jobs.push_with(|| {
             let job = Job::new(packet, session, Operation::Decrypt)
@@ -391,23 +409,31 @@ impl Inbound {
     /// Second pass: the policy on the inner packet must list the SA by which it came.
     #[inline(always)]
     fn admit(&mut self, index: usize, mut packet: Mbuf, output: &mut Burst) {
-        let Some(found) = self.found.get_mut(index) else { return };
-        let verdict = self.classifier.decide(found, &self.view, number_of_action).decision();
+        let objection = self.objection(index);
+        let Some(found) = self.found.get(index) else { return };
         let (slot, total_len) = (SaSlot(found.came_by), found.total_len);
-        let reason = match verdict {
-            Decision::Protect(number) if self.lists(number, slot) => {
-                packet.truncate(packet.l2_len() + total_len as usize);
-                self.counters.ip_bytes_out += u64::from(total_len);
-                self.counters.sent.add(OutReason::Decrypted, 1);
-                // Room was seen to by the caller.
-                drop(output.push(packet));
-                return;
-            }
-            Decision::Protect(_) => DropReason::WrongSa,
-            Decision::Drop(DropReason::PolicyDiscard) => DropReason::PolicyDiscard,
-            Decision::Bypass | Decision::NotIp | Decision::Drop(_) => DropReason::SelectorMismatch,
-        };
-        self.counters.drop_of(slot, packet, reason);
+        if let Some(reason) = objection {
+            return self.counters.drop_of(slot, packet, reason);
+        }
+        packet.truncate(packet.l2_len() + total_len as usize);
+        self.counters.ip_bytes_out += u64::from(total_len);
+        self.counters.sent.add(OutReason::Decrypted, 1);
+        // Room was seen to by the caller.
+        drop(output.push(packet));
+    }
+
+    /// What the policies have against packet `index` of those found.
+    #[inline(always)]
+    fn objection(&mut self, index: usize) -> Option<DropReason> {
+        let Some(found) = self.found.get_mut(index) else { return Some(DropReason::SelectorMismatch) };
+        let verdict = self.classifier.decide(found, &self.view, number_of_action).decision();
+        let slot = SaSlot(found.came_by);
+        match verdict {
+            Decision::Protect(number) if self.lists(number, slot) => None,
+            Decision::Protect(_) => Some(DropReason::WrongSa),
+            Decision::Drop(DropReason::PolicyDiscard) => Some(DropReason::PolicyDiscard),
+            Decision::Bypass | Decision::NotIp | Decision::Drop(_) => Some(DropReason::SelectorMismatch),
+        }
     }
 
     #[inline(always)]
@@ -440,10 +466,11 @@ fn look_at(link: Link, packet: &mut Mbuf, udp_ports: &[u16]) -> Look {
 /// The 64-bit number of a packet, when the window does not know it yet.
 #[inline(always)]
 fn number_of(sa: &InboundSa, low: u32) -> Result<u64, DropReason> {
-    let sequence = match sa.esn {
-        false => u64::from(low),
-        true => sequence::infer_high(sa.replay.highest(), sa.replay.window(), low)
+    let sequence = match sa.numbers {
+        Numbers::Short => u64::from(low),
+        Numbers::Extended => sequence::infer_high(sa.replay.highest(), sa.replay.window(), low)
             .ok_or(DropReason::ReplayTooOld)?,
+        Numbers::AtCard => return Err(DropReason::MissedByCard),
     };
     match sa.replay.look(sequence) {
         crate::replay::Verdict::Fresh => Ok(sequence),

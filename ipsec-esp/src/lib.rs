@@ -18,6 +18,7 @@ pub mod flow_cache;
 pub mod flow_key;
 pub mod header;
 pub mod inbound;
+pub mod inline;
 pub mod iv;
 pub mod outbound;
 mod published_spd;

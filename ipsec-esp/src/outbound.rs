@@ -6,6 +6,8 @@
 //!
 //! Invariant: a sequence number is used for one packet at most; every packet ends in the output or under a reason.
 
+mod inline;
+
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::{Job, Operation, SessionId, Status};
 use pipeline::handoff::Peers;
@@ -174,7 +176,9 @@ impl Outbound {
         for (packet, found) in input.drain_front(count).zip(found.iter()) {
             match found.verdict.decision() {
                 Decision::Protect(slot) => match SaSlot(slot).index_at(*me).map(|index| sas.get_mut(index)) {
-                    Some(Some(sa)) => protect(packet, found, (sa, slot), (*link, pool, ivs), jobs, counters),
+                    Some(Some(sa)) => {
+                        protect(packet, found, (sa, slot), (*link, pool, ivs), (jobs, passed), counters)
+                    }
                     Some(None) => counters.drop(packet, DropReason::NoSa),
                     None => hand_on(packet, found, SaSlot(slot), peers, counters),
                 },
@@ -253,7 +257,7 @@ fn protect(
     found: &Found,
     (sa, slot): (&mut OutboundSa, u32),
     (link, pool, ivs): (Link, &Pool, &mut IvSource),
-    jobs: &mut JobBurst,
+    (jobs, passed): (&mut JobBurst, &mut Burst<Passed>),
     counters: &mut Counters,
 ) {
     // Whatever is uncommon is the general way's business.
@@ -263,7 +267,7 @@ fn protect(
             // Room was seen to by the caller.
             jobs.push_with(|| job_of(packet, sa, slot, &shape));
         }
-        None => protect_any(packet, found, (sa, slot), (link, pool, ivs), jobs, counters),
+        None => protect_any(packet, found, (sa, slot), (link, pool, ivs), (jobs, passed), counters),
     }
 }
 
@@ -274,9 +278,13 @@ fn protect_any(
     found: &Found,
     (sa, slot): (&mut OutboundSa, u32),
     (link, pool, ivs): (Link, &Pool, &mut IvSource),
-    jobs: &mut JobBurst,
+    (jobs, passed): (&mut JobBurst, &mut Burst<Passed>),
     counters: &mut Counters,
 ) {
+    if let Some(bound) = sa.bound() {
+        let sa = (sa, slot, bound);
+        return inline::protect(packet, found, sa, (link, pool, ivs), (jobs, passed), counters);
+    }
     match sa.encapsulate(&mut packet, found, link, pool, ivs) {
         Ok(shape) => {
             counters.ip_bytes_out += u64::from(shape.ip_len);

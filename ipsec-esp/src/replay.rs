@@ -7,6 +7,7 @@
 //! [`ReplayWindow::look`] is advice before the crypto. Only [`ReplayWindow::check_and_set`], after the integrity
 //! check and on the SA's owner core, decides. Numbers are 64 bits; inferring them is [`crate::sequence`]'s business.
 
+use crypto_pmd::inline::InboundState;
 use thiserror::Error;
 
 /// Smallest window that is not off, in packets (RFC 4303 section 3.4.3).
@@ -98,6 +99,34 @@ impl ReplayWindow {
         for back in 0..u64::from(self.window.min(old.window)) {
             let Some(sequence) = old.highest.checked_sub(back) else { break };
             if old.look(sequence) == Verdict::Fresh {
+                self.clear(sequence);
+            }
+        }
+    }
+
+    /// What the window remembers, to be handed on; with the window off that is the highest number.
+    #[must_use]
+    pub fn export(&self) -> InboundState {
+        let is_seen = |back: u64| {
+            let sequence = self.highest.checked_sub(back).filter(|_| back < u64::from(self.window));
+            sequence.is_none_or(|sequence| self.look(sequence) != Verdict::Fresh)
+        };
+        let word = |word: u64| {
+            (0..BLOCK_BITS).fold(0, |bits, bit| bits | u64::from(is_seen(word * BLOCK_BITS + bit)) << bit)
+        };
+        let words = u64::from(self.window).div_ceil(BLOCK_BITS);
+        InboundState { highest: self.highest, bitmap: (0..words).map(word).collect() }
+    }
+
+    /// Adds what another window has seen. A number is fresh afterwards when neither has seen it; the top is never lowered.
+    pub fn absorb(&mut self, other: &InboundState) {
+        let mine = self.clone();
+        let top = mine.highest.max(other.highest);
+        self.restart(top.saturating_add(1));
+        self.highest = top;
+        for back in 0..u64::from(self.window) {
+            let Some(sequence) = top.checked_sub(back) else { break };
+            if mine.look(sequence) == Verdict::Fresh && !other.was_seen(sequence) {
                 self.clear(sequence);
             }
         }

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use crypto_pmd::inline::{InlineMode, InlineSa, SaState, Service, UdpPorts};
 use crypto_pmd::{AeadAlgorithm, CipherAlgorithm, IntegrityAlgorithm, Key, SessionParams, Transform};
 use thiserror::Error;
 
@@ -83,6 +84,40 @@ pub struct UdpEncap {
     pub dst_port: u16,
 }
 
+/// Who is to do the work for an SA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offload {
+    /// ESP here, crypto in a driver that is given jobs.
+    #[default]
+    Lookaside,
+    /// ESP here, crypto in the card by which packets come and go.
+    InlineCrypto,
+    /// All of it in that card.
+    InlineProtocol,
+}
+
+impl Offload {
+    /// As configurations write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lookaside => "lookaside",
+            Self::InlineCrypto => "inline-crypto",
+            Self::InlineProtocol => "inline-protocol",
+        }
+    }
+
+    /// What the card by which packets come and go is asked for.
+    #[must_use]
+    pub const fn service(self) -> Option<Service> {
+        match self {
+            Self::Lookaside => None,
+            Self::InlineCrypto => Some(Service::Crypto),
+            Self::InlineProtocol => Some(Service::Protocol),
+        }
+    }
+}
+
 /// One SA, either direction.
 #[derive(Clone, Debug)]
 pub struct SaParams {
@@ -104,6 +139,8 @@ pub struct SaParams {
     pub replay_window: u32,
     /// First number to send, or next number expected.
     pub sequence: u64,
+    /// Who is to do the work. It is a wish: until the SA is bound to a card, the work is done here.
+    pub offload: Offload,
 }
 
 /// What is wrong with an SA.
@@ -157,6 +194,11 @@ pub enum SaError {
         /// The last one possible.
         last: u64,
     },
+    /// The host would have to make a checksum over what the card has not encrypted yet.
+    #[error(
+        "inline-crypto does not go with udp_encap over IPv6, nor in transport mode, where packets may be of IPv6: the UDP checksum covers what the card encrypts later; use inline-protocol or lookaside"
+    )]
+    InlineChecksum,
 }
 
 impl SaParams {
@@ -185,7 +227,19 @@ impl SaParams {
         if self.sequence == 0 || self.sequence > last {
             return Err(SaError::Sequence { sequence: self.sequence, last });
         }
-        if inbound { self.check_window() } else { Ok(()) }
+        if inbound {
+            return self.check_window();
+        }
+        if self.offload == Offload::InlineCrypto && self.needs_udp_checksum() {
+            return Err(SaError::InlineChecksum);
+        }
+        Ok(())
+    }
+
+    /// Whether packets that are sent may need a UDP checksum, which covers the ciphertext (RFC 3948 section 2.1: none over
+    /// IPv4).
+    pub(crate) fn needs_udp_checksum(&self) -> bool {
+        self.udp_encap.is_some() && self.outer_version() != Some(IpVersion::V4)
     }
 
     fn check_window(&self) -> Result<(), SaError> {
@@ -229,6 +283,24 @@ impl SaParams {
             Transform::integrity(algorithm, self.integrity_key.clone(), self.suite.icv_len())
         });
         cipher.into_iter().chain(integrity).collect()
+    }
+
+    /// What a card is told of the SA, which is to go on from `state`; the state says which direction it is.
+    #[must_use]
+    pub fn inline_sa(&self, state: SaState) -> InlineSa {
+        InlineSa {
+            spi: self.spi.0,
+            destination: self.destination(),
+            session: self.session_params(),
+            esn: self.esn,
+            mode: match self.mode {
+                Mode::Tunnel { src, dst } => InlineMode::Tunnel { src, dst },
+                Mode::Transport { .. } => InlineMode::Transport,
+            },
+            udp: self.udp_encap.map(|ports| UdpPorts { src: ports.src_port, dst: ports.dst_port }),
+            replay_window: self.replay_window,
+            state,
+        }
     }
 
     /// Bytes from the start of the outer header (tunnel), or of what is inserted (transport), to the ciphertext.

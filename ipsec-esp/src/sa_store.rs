@@ -163,6 +163,11 @@ impl<S> SaStore<S> {
         Some(&mut self.chunks.get_mut(index / CHUNK)?[index % CHUNK])
     }
 
+    /// Jobs that did not come back yet.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.issued - self.finished
+    }
+
     /// Counts jobs that were made, and that came back.
     #[inline(always)]
     pub(crate) fn count_jobs(&mut self, made: usize, back: usize) {

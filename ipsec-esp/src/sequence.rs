@@ -156,6 +156,14 @@ impl SequenceCounter {
         self.next.wrapping_sub(first)
     }
 
+    /// Gives no number below `next` any more, 0 for none at all; a counter is never set back.
+    pub const fn raise_to(&mut self, next: u64) {
+        let given = next.wrapping_sub(1);
+        if given > self.next.wrapping_sub(1) {
+            self.next = next;
+        }
+    }
+
     /// The last number that it will give.
     #[must_use]
     pub const fn last(&self) -> u64 {
@@ -185,6 +193,22 @@ mod tests {
         assert_eq!(extended.up_to(LAST_32_BIT).take(), None);
         let mut last = SequenceCounter::starting_at(LAST_64_BIT, LAST_64_BIT);
         assert_eq!((last.take(), last.given_since(LAST_64_BIT)), (Some(LAST_64_BIT), 1));
+    }
+
+    #[test]
+    fn a_counter_is_raised_and_never_set_back() {
+        let mut counter = SequenceCounter::starting_at(10, LAST_32_BIT);
+        counter.raise_to(9);
+        assert_eq!(counter.peek(), Some(10));
+        counter.raise_to(12);
+        assert_eq!((counter.take(), counter.given_since(10)), (Some(12), 3));
+        counter.raise_to(LAST_32_BIT + 1);
+        assert_eq!(counter.take(), None);
+        let mut last = SequenceCounter::starting_at(LAST_64_BIT, LAST_64_BIT);
+        last.raise_to(0);
+        assert_eq!(last.take(), None);
+        last.raise_to(5);
+        assert_eq!(last.take(), None, "it has come to its end");
     }
 
     #[test]

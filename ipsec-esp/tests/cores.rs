@@ -21,7 +21,7 @@ use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
 use ipsec_esp::inbound::Inbound;
 use ipsec_esp::outbound::Outbound;
-use ipsec_esp::sa::{Mode, SaParams};
+use ipsec_esp::sa::{Mode, Offload, SaParams};
 use ipsec_esp::selector::Selector;
 use ipsec_esp::spd::{Action, Direction, Policy};
 use ipsec_esp::stage::EspStage;
@@ -95,6 +95,7 @@ fn params(flow: u8) -> SaParams {
         esn: false,
         replay_window: 64,
         sequence: 1,
+        offload: Offload::default(),
     }
 }
 

@@ -16,7 +16,7 @@ use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
 use ipsec_esp::inbound::Inbound;
 use ipsec_esp::outbound::Outbound;
-use ipsec_esp::sa::{Mode, SaParams, SaSlot};
+use ipsec_esp::sa::{Mode, Offload, SaParams, SaSlot};
 use ipsec_esp::selector::Selector;
 use ipsec_esp::spd::{Action, Direction, Policy};
 use ipsec_esp::stage::EspStage;
@@ -55,6 +55,7 @@ fn params(number: u32) -> SaParams {
         esn: number == 1,
         replay_window: WINDOW,
         sequence: if number == 1 { 0xffff_ffe0 } else { 1 },
+        offload: Offload::default(),
     }
 }
 

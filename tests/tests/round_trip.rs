@@ -101,3 +101,21 @@ fn a_jumbo_packet_goes_through_every_stage_in_several_segments() {
     assert_eq!(outcome.ledger.sent, 300);
     assert_eq!(outcome.ip_bytes, (300 * 9000, 300 * 9000));
 }
+
+#[test]
+fn an_sa_that_asks_for_a_card_is_refused_as_long_as_there_is_none() {
+    let text = std::fs::read_to_string(sealane_tests::pcaps().join("default.toml")).unwrap();
+    for offload in ["inline-crypto", "inline-protocol"] {
+        let text = text.replacen("[[sa]]\n", &format!("[[sa]]\noffload = \"{offload}\"\n"), 1);
+        let options = Options::parse_from(["esp-replay", "--driver", "software", "--generate", "64"]);
+        let source = Source::of(&options).unwrap();
+        let link = Link::try_from(source.capture.link_type()).unwrap();
+        let config = Config::from_text("t.toml", &text, Path::new(".")).unwrap().mirrored().unwrap();
+        let line = config.sas[0].line;
+        let runner = Runner::new(&options, source, link, &config, vec![None]).unwrap();
+        let failure = runner.path().unwrap_err();
+        assert_eq!(failure.code, 2);
+        let expected = format!("t.toml:{line}:1: offload = \"{offload}\" needs a card");
+        assert!(failure.to_string().starts_with(&expected), "{failure}");
+    }
+}

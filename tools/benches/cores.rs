@@ -20,7 +20,7 @@ use crypto_pmd::{Dispatcher, Key, Placement, QueuePairConfig, Registry};
 use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
 use ipsec_esp::outbound::Outbound;
-use ipsec_esp::sa::{Mode, SaParams, SaSlot};
+use ipsec_esp::sa::{Mode, Offload, SaParams, SaSlot};
 use ipsec_esp::selector::Selector;
 use ipsec_esp::spd::{Action, Direction, Policy};
 use ipsec_esp::stage::EspStage;
@@ -256,6 +256,7 @@ fn params(number: u32, suite: Suite) -> SaParams {
         esn: true,
         replay_window: 64,
         sequence: 1,
+        offload: Offload::default(),
     }
 }
 

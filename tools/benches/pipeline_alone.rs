@@ -21,7 +21,7 @@ use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
 use ipsec_esp::inbound::Inbound;
 use ipsec_esp::outbound::Outbound;
-use ipsec_esp::sa::{Mode, SaParams, SaSlot};
+use ipsec_esp::sa::{Mode, Offload, SaParams, SaSlot};
 use ipsec_esp::selector::Selector;
 use ipsec_esp::spd::{Action, Direction, Policy};
 use ipsec_esp::stage::{EspStage, Half};
@@ -181,6 +181,7 @@ fn params(number: u32, suite: Suite) -> SaParams {
         esn: true,
         replay_window: 64,
         sequence: 1,
+        offload: Offload::default(),
     };
     params.check(true).unwrap();
     params

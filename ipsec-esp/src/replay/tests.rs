@@ -186,3 +186,61 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_window_off_hands_on_its_highest_number() {
+    let mut window = ReplayWindow::new(0, 1).unwrap();
+    window.check_and_set(77).unwrap();
+    assert_eq!(window.export(), InboundState { highest: 77, bitmap: Vec::new() });
+    let mut other = ReplayWindow::new(0, 1).unwrap();
+    other.absorb(&window.export());
+    assert_eq!(other.highest(), 77);
+}
+
+#[test]
+fn the_export_of_a_new_window_says_that_everything_up_to_its_top_was_seen() {
+    for size in [32, 64, 100] {
+        let state = ReplayWindow::new(size, 1 << 33).unwrap().export();
+        assert_eq!(state.bitmap.len(), (size as usize).div_ceil(64));
+        assert!(state.bitmap.iter().all(|&word| word == u64::MAX));
+        assert_eq!((state.highest, state.was_seen(1 << 33)), ((1 << 33) - 1, false));
+    }
+}
+
+fn numbers() -> impl Strategy<Value = Vec<u64>> {
+    proptest::collection::vec(1_u64..400, 0..120)
+}
+
+proptest! {
+    /// Export and absorption against the sets of the numbers that were accepted.
+    #[test]
+    fn a_window_that_takes_over_another_lets_in_what_neither_has_seen(
+        here in numbers(), there in numbers(), base in prop_oneof![Just(0), Just((1_u64 << 32) - 200)],
+        sizes in proptest::sample::select(vec![(32_u32, 64_u32), (64, 64), (65, 65), (200, 1024), (1024, 128)]),
+    ) {
+        let (mut mine, mut theirs) = (Model::new(sizes.0, base + 1), Model::new(sizes.1, base + 1));
+        let windows = [sizes.0, sizes.1].map(|size| ReplayWindow::new(size, base + 1).unwrap());
+        let [mut window, mut card] = windows;
+        for number in here {
+            prop_assert_eq!(window.check_and_set(base + number), mine.check_and_set(base + number));
+        }
+        for number in there {
+            prop_assert_eq!(card.check_and_set(base + number), theirs.check_and_set(base + number));
+        }
+        let exported = card.export();
+        window.absorb(&exported);
+        let top = mine.highest.max(theirs.highest);
+        prop_assert_eq!(window.highest(), top);
+        for number in (base + 1).saturating_sub(5)..base + 600 {
+            let back = |highest: u64| highest.saturating_sub(number);
+            let card_forgot = number <= theirs.highest && back(theirs.highest) >= u64::from(sizes.1);
+            let card_saw = card_forgot || number <= base || theirs.accepted.contains(&number);
+            prop_assert_eq!(exported.was_seen(number), card_saw && number <= theirs.highest, "{}", number);
+            let i_forgot = number <= mine.highest && back(mine.highest) >= u64::from(sizes.0);
+            let seen = card_saw || i_forgot || mine.accepted.contains(&number);
+            let is_old = back(top) >= u64::from(sizes.0);
+            let fresh = number > top || !is_old && !seen;
+            prop_assert_eq!(window.look(number) == Verdict::Fresh, fresh, "{}", number);
+        }
+    }
+}

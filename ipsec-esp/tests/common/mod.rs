@@ -1,10 +1,11 @@
-//! What the integration tests share: packets built by hand ([`frames`]), both halves of ESP over a driver ([`rig`]),
-//! ESP
-//! packets sealed without the code under test ([`seal`]), and a driver that lets others wait ([`slow`]). It judges nothing.
+//! What the integration tests share: packets built by hand ([`frames`]), both halves of ESP over a driver ([`rig`]), ESP
+//! packets sealed without the code under test ([`seal`]), a driver that lets others wait ([`slow`]), and stand-ins for cards
+//! ([`card`]). It judges nothing.
 
 // Each test program uses a part of this; a helper that cannot set up its test may panic.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod card;
 pub(crate) mod frames;
 pub(crate) mod rig;
 pub(crate) mod seal;

@@ -149,6 +149,12 @@ impl Config {
         if has_policy { Ok(()) } else { Err(self.nothing_to_do("policy", "a [[policy]]", wanted)) }
     }
 
+    /// An error about an SA of this configuration, for one who finds out later that it cannot be run.
+    #[must_use]
+    pub fn error_at(&self, sa: &SaConfig, message: &str) -> ConfigError {
+        ConfigError::new(&self.file, Some(sa.position()), message)
+    }
+
     fn nothing_to_do(&self, what: &str, one: &str, direction: Direction) -> ConfigError {
         let message = format!("no {direction} {what}; add {one} with direction = \"{direction}\"");
         ConfigError::new(&self.file, None, &message)

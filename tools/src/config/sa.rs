@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crypto_pmd::Key;
 use ipsec_esp::header::esp::Spi;
-use ipsec_esp::sa::{Mode, SaError, SaParams, UdpEncap};
+use ipsec_esp::sa::{Mode, Offload, SaError, SaParams, UdpEncap};
 use ipsec_esp::spd::Direction;
 use ipsec_esp::suite::{Suite, UnknownSuite};
 
@@ -86,7 +86,6 @@ pub(super) fn read(fields: &Fields<'_>, notes: &mut Vec<String>) -> Result<ReadS
     let direction = fields
         .choice("direction", DIRECTIONS)?
         .ok_or_else(|| fields.missing("direction", "direction = \"outbound\" or \"inbound\""))?;
-    check_offload(fields)?;
     let suite = suite(fields)?;
     let keys = keys(fields, suite, notes)?;
     let has_inline_key = keys.iter().flatten().any(|found| found.is_inline);
@@ -115,12 +114,14 @@ fn params(fields: &Fields<'_>, suite: Suite, keys: [Option<FoundKey>; 2]) -> Res
         esn: fields.boolean("esn")?.unwrap_or(false),
         replay_window: window.unwrap_or(DEFAULT_WINDOW),
         sequence: sequence.unwrap_or(FIRST_SEQUENCE),
+        offload: offload(fields)?,
     })
 }
 
 /// An outbound SA needs no window, but the size that is given for one must exist all the same: its mirrored twin
 /// uses it.
 fn check(params: &SaParams, direction: Direction) -> Result<(), SaError> {
+    params.check(direction == Direction::Inbound)?;
     match (params.check(true), direction) {
         (Err(SaError::EsnWithoutWindow), Direction::Outbound) => Ok(()),
         (checked, _) => checked,
@@ -137,6 +138,7 @@ fn field_at_fault(error: &SaError, fields: &Fields<'_>) -> &'static str {
         SaError::MixedTunnel { .. } => "tunnel",
         SaError::Window(_) | SaError::EsnWithoutWindow => "replay_window",
         SaError::Sequence { .. } => "sequence",
+        SaError::InlineChecksum => "offload",
         // What is added to the errors later points at the table.
         _ => "",
     }
@@ -153,16 +155,13 @@ fn name(fields: &Fields<'_>) -> Result<String, ConfigError> {
     Ok(name.to_owned())
 }
 
-fn check_offload(fields: &Fields<'_>) -> Result<(), ConfigError> {
-    const LOOKASIDE: &str = "lookaside";
-    const OFFLOADS: &[(&str, &str)] =
-        &[(LOOKASIDE, LOOKASIDE), ("inline-crypto", "inline-crypto"), ("inline-protocol", "inline-protocol")];
-    match fields.choice("offload", OFFLOADS)? {
-        None | Some(LOOKASIDE) => Ok(()),
-        Some(other) => {
-            Err(fields.error("offload", format!("offload = \"{other}\" is not implemented yet; remove it")))
-        }
-    }
+fn offload(fields: &Fields<'_>) -> Result<Offload, ConfigError> {
+    const OFFLOADS: &[(&str, Offload)] = &[
+        (Offload::Lookaside.name(), Offload::Lookaside),
+        (Offload::InlineCrypto.name(), Offload::InlineCrypto),
+        (Offload::InlineProtocol.name(), Offload::InlineProtocol),
+    ];
+    Ok(fields.choice("offload", OFFLOADS)?.unwrap_or_default())
 }
 
 fn suite(fields: &Fields<'_>) -> Result<Suite, ConfigError> {

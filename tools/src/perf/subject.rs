@@ -5,7 +5,7 @@ use crypto_pmd::{
     Transform,
 };
 use ipsec_esp::header::esp::{self, Spi};
-use ipsec_esp::sa::{Mode, SaParams};
+use ipsec_esp::sa::{Mode, Offload, SaParams};
 use ipsec_esp::suite::{self, Suite};
 
 use super::layout::{Covered, Layout};
@@ -126,5 +126,6 @@ fn sa_of(suite: Suite, random: &mut fastrand::Rng) -> SaParams {
         esn: false,
         replay_window: 0,
         sequence: 1,
+        offload: Offload::default(),
     }
 }

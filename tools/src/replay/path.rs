@@ -10,7 +10,7 @@ use ipsec_esp::counters::Counters;
 use ipsec_esp::header::link::Link;
 use ipsec_esp::inbound::Inbound;
 use ipsec_esp::outbound::Outbound;
-use ipsec_esp::sa::SaSlot;
+use ipsec_esp::sa::{Offload, SaSlot};
 use ipsec_esp::spd::{self, Action, Policy, Spd};
 use ipsec_esp::stage::EspStage;
 use pipeline::handoff::Peers;
@@ -173,7 +173,9 @@ impl Opened {
         };
         attached.map_err(Failure::usage)?;
         let open = |(sa, place): (&SaConfig, Option<SaSlot>)| {
-            place.map(|place| Ok((place, open_session(&registry, parts.link, sa)?))).transpose()
+            let Some(place) = place else { return Ok(None) };
+            check_offload(parts.config, sa)?;
+            Ok(Some((place, open_session(&registry, parts.link, sa)?)))
         };
         let places = parts.config.sas.iter().zip(parts.places(cores));
         let sas = places.map(open).collect::<Result<_, Failure>>()?;
@@ -218,6 +220,20 @@ impl Owners {
         let slot = SaSlot::of(owner, *taken);
         *taken += 1;
         slot
+    }
+}
+
+/// An SA that asks for a card is refused as long as no port has one: its packets would be dropped, or worse, leave in the clear.
+fn check_offload(config: &Config, sa: &SaConfig) -> Result<(), Failure> {
+    match sa.params.offload {
+        Offload::Lookaside => Ok(()),
+        inline => Err(Failure::usage(config.error_at(
+            sa,
+            &format!(
+                "offload = \"{}\" needs a card by which packets come and go, and there is none yet; write \"lookaside\" or leave it out",
+                inline.name()
+            ),
+        ))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `[[sa]]` tables.
 
 use super::*;
-use ipsec_esp::sa::UdpEncap;
+use ipsec_esp::sa::{Offload, UdpEncap};
 
 #[test]
 fn what_is_left_out_gets_its_default() {
@@ -107,9 +107,33 @@ fn what_is_not_built_is_refused_by_name() {
         let message = format!("t.toml:8:1: {field} is not implemented yet; remove it");
         assert_fails(&sa(&[(field, value)]), &message);
     }
-    for offload in ["\"inline-crypto\"", "\"inline-protocol\""] {
-        let message = format!("t.toml:8:11: offload = {offload} is not implemented yet; remove it");
-        assert_fails(&sa(&[("offload", offload)]), &message);
+}
+
+#[test]
+fn an_sa_and_its_mirrored_twin_have_the_offload_that_is_written() {
+    for (text, offload) in [
+        ("\"lookaside\"", Offload::Lookaside),
+        ("\"inline-crypto\"", Offload::InlineCrypto),
+        ("\"inline-protocol\"", Offload::InlineProtocol),
+    ] {
+        let config = parsed(&format!("{}{}", sa(&[("offload", text)]), policy(&[]))).mirrored().unwrap();
+        let offloads: Vec<_> = config.sas.iter().map(|sa| sa.params.offload).collect();
+        assert_eq!(offloads, [offload; 2]);
+    }
+    assert_eq!(parsed(&sa(&[])).sas[0].params.offload, Offload::Lookaside);
+}
+
+#[test]
+fn inline_crypto_is_refused_where_the_udp_checksum_covers_what_the_card_encrypts() {
+    let encap = ("udp_encap", "{ src_port = 4500, dst_port = 4500 }");
+    let crypto = ("offload", "\"inline-crypto\"");
+    let v6 = ("tunnel", "{ src = \"2001:db8::1\", dst = \"2001:db8::2\" }");
+    let error = parse(&sa(&[v6, encap, crypto])).unwrap_err().to_string();
+    assert!(error.starts_with("t.toml:9:11: inline-crypto does not go with udp_encap over IPv6"), "{error}");
+    assert!(error.contains("; use inline-protocol or lookaside"), "{error}");
+    for lines in [vec![encap, crypto], vec![v6, crypto], vec![v6, encap, ("offload", "\"inline-protocol\"")]]
+    {
+        assert!(parse(&sa(&lines)).is_ok(), "{lines:?}");
     }
 }
 
