@@ -1,7 +1,7 @@
 //! A card that is pulled out every ten virtual milliseconds and put back a millisecond later, while packets go on: none is lost where the card works
 //! out of place, and where it works in place those are counted that it had begun.
 //!
-//! `SEALANE_JOBS=1000000 cargo test --release -p crypto-pmd --test nic_removal` for more than the usual packets.
+//! `SEALANE_JOBS=10000000 cargo test --release -p crypto-pmd --test nic_removal` for another number of packets than a million.
 
 // A test program may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -83,7 +83,7 @@ fn replay(profile: &Profile, jobs: u64) -> Books {
 }
 
 fn jobs() -> u64 {
-    std::env::var("SEALANE_JOBS").map_or(100_000, |text| text.parse().unwrap())
+    std::env::var("SEALANE_JOBS").map_or(1_000_000, |text| text.parse().unwrap())
 }
 
 #[test]
