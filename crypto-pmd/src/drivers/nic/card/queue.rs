@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use pipeline::memory::Words;
 
-use crate::drivers::nic::bus::command::{Command, Completion, Extent};
+use crate::drivers::nic::bus::command::{Command, Completion, Extent, Outcome};
 use crate::drivers::nic::bus::iommu::{Iommu, MemoryFault, cells};
 use crate::drivers::nic::bus::registers::{OfQueue, Registers};
 use crate::drivers::nic::bus::ring::{Layout, Rings};
-
-use super::flight::Flight;
 
 #[derive(Debug, Default)]
 pub(super) struct CardQueue {
@@ -90,12 +88,8 @@ impl CardQueue {
     }
 
     #[inline]
-    pub(super) fn complete(&mut self, flight: &Flight) {
-        let completion = Completion {
-            outcome: flight.outcome,
-            epoch: flight.command.epoch,
-            sequence: flight.command.sequence,
-        };
+    pub(super) fn complete(&mut self, command: &Command, outcome: Outcome) {
+        let completion = Completion { outcome, epoch: command.epoch, sequence: command.sequence };
         let number = self.completed;
         if let Some(rings) = self.rings() {
             rings.complete(number, completion.to_word());
@@ -120,6 +114,9 @@ impl CardQueue {
     /// Copies a packet into the card's memory.
     #[inline]
     pub(super) fn read(&self, iommu: &Iommu, command: &Command, to: &mut [u8]) -> Result<(), MemoryFault> {
+        if command.source.pieces == 1 {
+            return iommu.read(command.source.address, to);
+        }
         let mut to = to;
         for (address, len) in self.pieces(command, false) {
             let (part, rest) = to.split_at_mut(len.min(to.len()));
