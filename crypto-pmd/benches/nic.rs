@@ -185,8 +185,13 @@ fn rate(dispatcher: &mut Dispatcher, rounds: &mut Rounds) -> f64 {
         for _ in 0..16 {
             rounds.burst(&mut jobs);
             dispatcher.submit(&mut jobs);
-            packets += dispatcher.poll(&mut done) as u64;
+            let finished = dispatcher.poll(&mut done);
+            packets += finished as u64;
             rounds.back(&mut done);
+            if finished == 0 {
+                // As a polling core waits.
+                (0..4).for_each(|_| std::hint::spin_loop());
+            }
         }
     }
     packets as f64 / start.elapsed().as_secs_f64()
@@ -238,6 +243,12 @@ fn main() -> Result<(), Failure> {
     };
     let cores = (first.id, second.id);
     pin(cores.0);
+    if std::env::args().any(|word| word == "pipe") {
+        let len = std::env::var("LEN").map_or(1408, |text| text.parse().unwrap_or(1408));
+        let (one, two) = pipelined(&gcm(), true, len, cores)?;
+        println!("{:.3} {:.3} {:.2}", one / 1e6, two / 1e6, two / one);
+        return Ok(());
+    }
     println!("submit and poll, TSC cycles a packet, burst {BURST}, nothing computed");
     for len in [64, 512, 1400] {
         let (one, two) = (own_cost_on_one_core(len)?, own_cost_on_two_cores(len, cores)?);

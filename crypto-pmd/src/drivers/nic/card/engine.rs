@@ -397,7 +397,13 @@ impl Engine {
     /// Takes packets in and has them computed.
     fn compute(&mut self) {
         let Self { batch, flights, queues, device, jobs, done, compute, .. } = self;
-        for &seat in batch.iter() {
+        for (place, &seat) in batch.iter().enumerate() {
+            // Packets come from another core's cache: the one after the next is asked for.
+            if let Some(ahead) = batch.get(place + 2).and_then(|&seat| flights.get(seat))
+                && ahead.command.source.pieces == 1
+            {
+                device.iommu.fetch(ahead.command.source.address, ahead.command.source.len as usize);
+            }
             let Some(flight) = flights.get_mut(seat).filter(|flight| flight.outcome == Outcome::Done) else {
                 continue;
             };
