@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_types, reason = "the control side of the framework; dispatchers need no lock")]
 
 mod attached;
+mod everywhere;
 mod own_ids;
 mod placement;
 mod sessions;
@@ -93,26 +94,13 @@ impl Registry {
         Self::default()
     }
 
-    /// Attaches a driver. Dispatchers that exist get a queue pair on it, and sessions that waited for such a driver are opened there.
+    /// Attaches a driver. Dispatchers that exist get a queue pair on it; sessions that waited for such a driver are opened there, and so are
+    /// those that want every driver.
     ///
     /// # Errors
     /// Another driver has this name, or there is no place left.
     pub fn attach(&self, driver: impl Driver + 'static) -> Result<DriverId, AttachError> {
-        let mut inner = self.lock();
-        if inner.drivers.all().any(|(_, other)| other.driver.name() == driver.name()) {
-            return Err(AttachError::NameTaken(driver.name().to_owned()));
-        }
-        let driver = Arc::new(driver);
-        let (_, id) =
-            inner.drivers.attach(Arc::clone(&driver) as Arc<dyn Driver>).ok_or(AttachError::TooMany)?;
-        inner.keys.came(id, &*driver);
-        for session in inner.sessions.handles(|open| matches!(open.place, Place::Nowhere)) {
-            self.replace(&mut inner, session, None);
-        }
-        // Whoever reads routes looks for news when they have changed.
-        let _news = self.routes.grace();
-        self.move_to_fastest(&mut inner);
-        Ok(id)
+        self.attach_any(Arc::new(driver))
     }
 
     /// Detaches a driver: no session is opened on it any more, and those that it has move to other drivers. Jobs that it has come back in its
@@ -460,7 +448,7 @@ impl Registry {
             Place::One(slot) => Way::One(*slot),
             Place::Many { slots, fallback } => {
                 let policy = match open.options.placement {
-                    Placement::All(policy) => policy,
+                    Placement::All(policy) | Placement::Everywhere(policy) => policy,
                     _ => Policy::Failover,
                 };
                 Way::Many(Box::new(Spread { slots: slots.clone(), policy, fallback: *fallback }))
@@ -498,6 +486,10 @@ impl Inner {
         if let Placement::All(_) = options.placement {
             return self.place_on_all(id, params, options, passed_over);
         }
+        if let Placement::Everywhere(_) = options.placement {
+            let place = self.place_everywhere(id, params, options, passed_over);
+            return place.ok_or_else(|| nowhere(options, passed_over));
+        }
         let placement = options.placement;
         let mut candidates: SmallVec<[Slot; 8]> = self.candidates(placement).collect();
         if placement == Placement::Fastest {
@@ -517,8 +509,7 @@ impl Inner {
         if let Some(place) = self.place_split(id, params, options) {
             return Ok(place);
         }
-        let last = passed_over.last().map(|(_, error)| error.clone());
-        Err(last.unwrap_or_else(|| OpenError::NoDriver(placement.to_string())))
+        Err(nowhere(options, passed_over))
     }
 
     fn place_on_all(
@@ -539,8 +530,7 @@ impl Inner {
                 return Ok(Place::Many { slots, fallback });
             }
         }
-        let last = passed_over.last().map(|(_, error)| error.clone());
-        Err(last.unwrap_or_else(|| OpenError::NoDriver(options.placement.to_string())))
+        Err(nowhere(options, passed_over))
     }
 
     /// A software driver that stands by, where that is wanted.
@@ -649,6 +639,12 @@ impl Inner {
             }
         }
     }
+}
+
+/// Why a session lies nowhere: what the last one lacked that was asked, or that nobody was.
+fn nowhere(options: SessionOptions, passed_over: &[(DriverId, OpenError)]) -> OpenError {
+    let last = passed_over.last().map(|(_, error)| error.clone());
+    last.unwrap_or_else(|| OpenError::NoDriver(options.placement.to_string()))
 }
 
 /// Most drivers that share one session.
