@@ -213,7 +213,7 @@ fn steps_with_their_own_keys_and_generated_ivs_take_no_memory_whatever_the_algor
     }
 }
 
-/// Children that fill up, and a session that one of them does not do: jobs are given out, put back in order, and left with the caller.
+/// Jobs are given out, put back in order, refused, and left with the caller.
 #[test]
 fn a_scheduler_over_drivers_of_several_kinds_takes_no_memory_by_any_policy() {
     let suite = Suite::gcm(16);

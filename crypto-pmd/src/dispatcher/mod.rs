@@ -24,6 +24,7 @@ use std::collections::VecDeque;
 use pipeline::clock::Tick;
 use pipeline::publish::Reader;
 use pipeline::{Clock, MAX_BURST};
+use smallvec::SmallVec;
 
 use crate::balance::{Balancer, Load};
 use crate::device::DriverId;
@@ -570,6 +571,11 @@ impl Dispatcher {
         if waits(route, &mut self.lanes, from) {
             return false;
         }
+        // What the one that is chosen has no room for, another one may have.
+        let others = match route.map(|route| &route.way) {
+            Some(Way::Many(spread)) => spread.slots.clone(),
+            _ => SmallVec::new(),
+        };
         let (slot, fallback) = match self.next_by(route, job) {
             // No driver does the second half alone any more.
             Next::To(_) | Next::Spread { .. } if job.leg() == 2 => {
@@ -590,10 +596,19 @@ impl Dispatcher {
         if may && self.lane(slot).is_some_and(|lane| lane.is_clear() && lane.submit(one) > 0) {
             return true;
         }
+        if others.into_iter().any(|other| other != slot && self.is_given(other, one)) {
+            return true;
+        }
         let Some(lane) = fallback.and_then(|slot| self.lane(slot)) else { return false };
         let fell = lane.is_clear() && lane.submit(one) > 0;
         self.counters.fell_back += u64::from(fell && takes);
         fell
+    }
+
+    /// Whether a driver that takes such a job, and before which nothing waits, took this one.
+    fn is_given(&mut self, slot: Slot, one: &mut JobBurst) -> bool {
+        let fits = one.as_slice().first().is_some_and(|job| self.takes(slot, job));
+        fits && self.lane(slot).is_some_and(|lane| lane.is_clear() && lane.submit(one) > 0)
     }
 
     /// The session of a job that was taken has another handle, no driver, or is closed.
