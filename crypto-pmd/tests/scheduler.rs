@@ -46,6 +46,17 @@ fn a_session_uses_all_children_hardware_and_software_alike_and_keeps_its_order()
 }
 
 #[test]
+fn the_order_is_kept_over_a_single_child_that_does_not_keep_it() {
+    let (scheduler, levers) = over_cards::<1>(Policy::RoundRobin, |_, one| one.in_order = false);
+    assert!(scheduler.capabilities().in_order);
+    levers[0].go_backwards();
+    let (mut bench, _) = alone(scheduler);
+    let session = bench.open(chain(1));
+    assert_eq!(submit(&mut bench, session, 0..20) + submit(&mut bench, session, 20..40), 40);
+    Oracle::new(1).assert_sealed(drain(&mut bench), session, 0..40);
+}
+
+#[test]
 fn children_are_chosen_as_the_policy_says() {
     let shares = |policy| {
         let (scheduler, levers) = over_cards::<3>(policy, |_, _| {});

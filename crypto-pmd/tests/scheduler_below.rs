@@ -147,6 +147,30 @@ fn a_blocked_child_that_is_detached_or_gets_company_blocks_the_scheduler_no_long
 }
 
 #[test]
+fn a_child_that_came_later_says_too_that_it_has_room_again() {
+    let (scheduler, levers) = over_cards::<1>(Policy::RoundRobin, |_, _| {});
+    let (mut bench, children) = alone(scheduler);
+    let session = bench.open(chain(1));
+    let (card, later) = Card::new("card1");
+    children.attach(Box::new(card)).unwrap();
+    levers[0].block();
+    later.block();
+    let mut next = 0;
+    for _ in 0..10 {
+        next += submit(&mut bench, session, next..next + 30);
+        poll(&mut bench, 1);
+    }
+    let offered = later.submits();
+    later.unblock();
+    let mut came = poll(&mut bench, 2);
+    let newer = submit(&mut bench, session, next..next + 30);
+    assert!(later.submits() > offered && newer > 0, "{newer} of 30 newer ones");
+    levers[0].unblock();
+    came.extend(drain(&mut bench));
+    Oracle::new(1).assert_sealed(came, session, 0..next + newer);
+}
+
+#[test]
 fn a_chain_is_split_over_a_scheduler_and_a_card() {
     for scheduler_first in [true, false] {
         let ciphers = |capabilities: &mut Capabilities| capabilities.integrity.clear();

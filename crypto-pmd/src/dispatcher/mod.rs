@@ -696,7 +696,7 @@ impl Dispatcher {
     /// Whether a result is to be worked on again: by a second driver, or by another one because its own goes and has not touched it. One that failed
     /// at the second after the first has changed the packet is indeterminate.
     fn goes_on(&mut self, job: &mut Job) -> bool {
-        let is_back = job.status() == Status::Retry && self.from_leaving && !self.is_closing();
+        let is_back = job.status() == Status::Retry && self.from_leaving;
         if is_back && self.again.len() < self.again.capacity() {
             self.counters.redriven += 1;
             return true;
