@@ -191,6 +191,32 @@ fn packets_in_several_segments_go_to_a_child_that_takes_them() {
 }
 
 #[test]
+fn packets_in_several_segments_wait_for_the_child_that_takes_them_when_it_is_blocked() {
+    for policy in POLICIES {
+        let (scheduler, levers) = over_cards::<2>(policy, |number, one| one.scatter_gather = number == 1);
+        let (mut bench, _) = alone(scheduler);
+        let session = bench.open(chain(1));
+        levers.iter().for_each(Levers::block);
+        let mut jobs = JobBurst::new();
+        for cookie in 0..20 {
+            let packet = common::chained(&bench.pool, &plain(cookie, LEN), &[20, 41]);
+            jobs.push(job_over(packet, session, cookie)).unwrap();
+            bench.dispatcher.submit(&mut jobs);
+        }
+        let mut came = poll(&mut bench, 3);
+        assert!(came.is_empty(), "{policy:?}: {:?}", cookies_of(&came));
+        levers.iter().for_each(Levers::unblock);
+        while !jobs.is_empty() {
+            came.extend(poll(&mut bench, 1));
+            bench.dispatcher.submit(&mut jobs);
+        }
+        came.extend(drain(&mut bench));
+        Oracle::new(1).assert_sealed(came, session, 0..20);
+        assert_eq!((levers[0].done(), levers[1].in_pieces()), (0, 20), "{policy:?}");
+    }
+}
+
+#[test]
 fn a_child_that_goes_under_load_leaves_its_jobs_to_the_others_and_one_that_comes_gets_its_share() {
     let (scheduler, levers) = over_cards::<2>(Policy::RoundRobin, |_, _| {});
     let (mut bench, children) = alone(scheduler);

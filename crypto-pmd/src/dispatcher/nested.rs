@@ -17,9 +17,10 @@ pub(super) struct Nested {
 }
 
 impl Dispatcher {
-    /// The dispatcher, for inside a driver; before anything was submitted.
+    /// The dispatcher, for inside a driver; before anything was submitted. It was not made as a settled one: no burst goes straight
+    /// through, without places in the order.
     pub(crate) fn inside_a_driver(self) -> Self {
-        Self { nested: Some(Nested::default()), settled: false, only: None, ..self }
+        Self { nested: Some(Nested::default()), ..self }
     }
 
     /// Signals of the drivers, also of those that come, go on to the outer dispatcher.
