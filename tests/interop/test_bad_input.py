@@ -193,8 +193,6 @@ def test_inbound_without_an_inbound_sa_is_refused(bench):
 
 
 REFUSED_OPTIONS = {
-    "nic": ("--driver", "nic"),
-    "scheduler-over-nic": ("--children", "software,nic", "--driver", "scheduler"),
     "offload": ("--offload", "inline-crypto"),
     "html": ("--html", "x"),
 }

@@ -33,13 +33,13 @@ def near(one, other):
 
 
 @pytest.mark.parametrize("test", ["throughput", "cycles", "latency"])
-@pytest.mark.parametrize("driver", ["null", "software", "multibuffer", "scheduler"])
+@pytest.mark.parametrize("driver", ["null", "software", "multibuffer", "nic", "scheduler"])
 def test_there_is_a_row_for_each_operation_size_and_burst(driver, test):
     options = ("--test", test, "--driver", driver, "--suite", "aes128-sha1", "--size", "64,1408", "--burst", "1,8,32")
     report = report_of(*options)
     assert (report["schema"], report["test"]) == ("sealane.crypto-perf/1", test)
     kernels = ["portable", "sse", "avx2", "avx512"]
-    levels = {"null": ["none"], "software": ["portable"], "multibuffer": kernels, "scheduler": kernels}[driver]
+    levels = {"null": ["none"], "software": ["portable"], "multibuffer": kernels, "nic": kernels, "scheduler": kernels}[driver]
     (level,) = {row["level"] for row in report["rows"]}
     assert level in levels
     for row in report["rows"]:
@@ -161,6 +161,24 @@ def test_every_suite_verifies_on_a_scheduler_by_each_policy(policy):
         assert (row["driver"], row["verified"], row["failure"]) == ("scheduler", True, None), row
 
 
+@pytest.mark.parametrize("profile", ["lookaside-accelerator", "inline-100g", "hifn-7751-like"])
+def test_every_suite_of_a_card_verifies_on_it(profile):
+    options = ("--driver", "nic", "--profile", profile, "--sessions", "3")
+    report = report_of("--test", "verify", "--suite", "all", "--size", "16,1408,imix", "--burst", "1,32", *options)
+    assert "null-sha1" in {row["suite"] for row in report["rows"]}
+    for row in report["rows"]:
+        assert (row["driver"], row["verified"], row["failure"]) == ("nic", True, None), row
+
+
+@pytest.mark.parametrize("test", ["throughput", "latency", "verify", "cycles"])
+@pytest.mark.parametrize(
+    "driver", [("nic", "--cards", "2"), ("scheduler", "--children", "nic,multibuffer")], ids=["cards", "scheduler-over-a-card"]
+)
+def test_cards_are_tested_by_every_test(test, driver):
+    report = report_of("--test", test, "--driver", *driver, "--suite", "aes128gcm16", "--size", "64")
+    assert [row["driver"] for row in report["rows"]] == [driver[0]] * 2
+
+
 def test_every_algorithm_verifies_on_a_scheduler():
     report = report_of("--test", "verify", "--algorithm", "all", "--driver", "scheduler", "--size", "16,imix", "--sessions", "3")
     assert set(SOME_ALGORITHMS) <= {row["suite"] for row in report["rows"]}
@@ -194,8 +212,9 @@ def test_the_null_driver_is_left_out_of_verify_with_a_note():
 
 REFUSALS = [
     (("--test", "verify", "--driver", "null"), "--driver null computes nothing to verify; use --driver software"),
-    (("--driver", "software,nic"), "--driver nic is not implemented yet"),
-    (("--driver", "scheduler", "--children", "nic"), "--children nic is not implemented yet"),
+    (("--driver", "software", "--profile", "inline-25g"), "--profile: only --driver nic has cards"),
+    (("--driver", "nic", "--profile", "inline-1t"), '"inline-1t" is neither a bundled card (hifn-7751-like, '),
+    (("--driver", "nic", "--profile", "hifn-7751-like", "--suite", "aes128gcm16"), "aes-gcm is not among the driver's algorithms"),
     (("--driver", "scheduler", "--children", "software,null"), "'null' for '--children <LIST>'"),
     (("--driver", "scheduler", "--children", ",".join(["software"] * 9)), "9 are listed, and a scheduler has 8 at most"),
     (("--children", "software"), "--children: only --driver scheduler has children"),

@@ -67,8 +67,7 @@ def test_a_scheduler_opens_what_scapy_seals(replay, policy):
     "options, said",
     [
         (("--children", "software"), "--children: only --driver scheduler has children"),
-        (("--policy", "failover"), "--policy: only --driver scheduler has children"),
-        (("--driver", "scheduler", "--children", "multibuffer,nic"), "--children nic is not implemented yet"),
+        (("--policy", "failover"), "--policy: only --driver scheduler has children and only --driver nic has cards"),
         (("--driver", "scheduler", "--children", "auto"), "'auto' for '--children <LIST>'"),
         (("--driver", "scheduler", "--children", "null,software"), "'null' for '--children <LIST>'"),
         (("--driver", "scheduler", "--children", ",".join(["software"] * 9)), "a scheduler has 8 at most"),

@@ -24,6 +24,7 @@ use pipeline::lcore::{Ended, Idle, Lcore, PollingCore, Task, Turn, run};
 use pipeline::port::{NullTx, Receive, Replay, RxPort};
 use pipeline::stage::Stage;
 use pipeline::{Burst, Clock, Ledger, Pool, PoolConfig};
+use tools::children::Family;
 use tools::config::Config;
 use tools::kernels::Kernels;
 use tools::replay::{Options, Parts, Runner, Sink, Source};
@@ -65,7 +66,8 @@ fn heap_calls(arguments: &[&str]) -> u64 {
     let text = std::fs::read_to_string(sealane_tests::pcaps().join("default.toml")).unwrap();
     let config = Config::from_text("default.toml", &text, Path::new(".")).unwrap().mirrored().unwrap();
     let runner = Runner::new(&options, source, link, &config, vec![None]).unwrap();
-    let mut core = runner.core_of(runner.path().unwrap(), Sink::null(), 2).unwrap();
+    let (path, _held) = runner.path().unwrap();
+    let mut core = runner.core_of(path, Sink::null(), 2).unwrap();
     let go_on = AtomicBool::new(false);
     core.run(&go_on);
     let before = COUNT.get();
@@ -186,7 +188,10 @@ impl Bench {
             direction: self.options.direction,
             driver: self.options.driver,
             kernels: Kernels::default(),
+            family: Family::default(),
+            cards: None,
             link: Link::Ethernet,
+            packets: self.pool.clone(),
             pool: self.pool.clone(),
             clock: Clock::new(),
         }
@@ -219,7 +224,7 @@ impl RxPort for Rewound {
 fn several_cores_that_run_to_completion_make_no_heap_call_once_warm() {
     for packets in ["64,flows=50", "1400,flows=50", "9000,flows=50", "imix,flows=50"] {
         let bench = Bench::new(&["--driver", "software", "--generate", packets]);
-        let paths = bench.parts().for_cores(3).unwrap();
+        let (paths, _held) = bench.parts().for_cores(3).unwrap();
         let shares = |core: u32| (0..1024).filter(|number| number % 3 == core).collect();
         let mut cores: Vec<_> = (0..).zip(paths).map(|(core, path)| bench.core(shares(core), path)).collect();
         let calls = heap_calls_of(cores.iter_mut().map(|core| core as &mut dyn Task).collect());
@@ -234,7 +239,7 @@ fn several_cores_that_run_to_completion_make_no_heap_call_once_warm() {
 fn an_owner_and_its_workers_make_no_heap_call_once_warm() {
     for packets in ["64,flows=50", "1400,flows=50", "9000,flows=50", "imix,flows=50"] {
         let bench = Bench::new(&["--driver", "software", "--generate", packets]);
-        let (path, mut workers) = bench.parts().for_crew(2).unwrap();
+        let (path, mut workers, _held) = bench.parts().for_crew(2).unwrap();
         let mut owner = bench.core((0..1024).collect(), path);
         let mut tasks: Vec<&mut dyn Task> = vec![&mut owner];
         tasks.extend(workers.iter_mut().flatten().map(|worker| worker as &mut dyn Task));

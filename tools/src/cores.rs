@@ -1,8 +1,16 @@
 //! Which processors a run uses, as `--cores` lists them.
 
+use std::sync::OnceLock;
+
 use pipeline::lcore::LcoreId;
 
 use crate::failure::{Failure, warn};
+
+/// The processors that this process may use, as they were before any thread of it was pinned.
+pub(crate) fn available() -> &'static [LcoreId] {
+    static AVAILABLE: OnceLock<Vec<LcoreId>> = OnceLock::new();
+    AVAILABLE.get_or_init(LcoreId::available)
+}
 
 /// Checks that a list names each processor once, and not more than `most`.
 ///
@@ -27,7 +35,7 @@ pub(crate) fn check(cores: &[usize], most: usize) -> Result<(), Failure> {
 /// # Errors
 /// A processor that is not there, unless more are asked for than there are.
 pub(crate) fn choose(wanted: &[usize]) -> Result<Vec<Option<LcoreId>>, Failure> {
-    let available = LcoreId::available();
+    let available = available();
     if wanted.is_empty() {
         // Where pinning is not allowed, nobody asked for it.
         return Ok(vec![available.first().copied().filter(|core| core.pin_current_thread())]);
@@ -41,17 +49,17 @@ pub(crate) fn choose(wanted: &[usize]) -> Result<Vec<Option<LcoreId>>, Failure> 
                 warn(format_args!("note: there is no processor {number} here; its core runs unpinned"));
                 cores.push(None);
             }
-            None => return Err(no_such_core(number, &available)),
+            None => return Err(no_such_core("--cores", number)),
         }
     }
     match cores.as_slice() {
-        [Some(core)] if !core.pin_current_thread() => Err(no_such_core(core.0, &available)),
+        [Some(core)] if !core.pin_current_thread() => Err(no_such_core("--cores", core.0)),
         _ => Ok(cores),
     }
 }
 
-fn no_such_core(wanted: usize, available: &[LcoreId]) -> Failure {
-    let list: Vec<_> = available.iter().map(|core| core.0.to_string()).collect();
+pub(crate) fn no_such_core(option: &str, wanted: usize) -> Failure {
+    let list: Vec<_> = available().iter().map(|core| core.0.to_string()).collect();
     let list = list.join(", ");
-    Failure::machine(format_args!("--cores {wanted}: no such processor here; use one of {list}"))
+    Failure::machine(format_args!("{option} {wanted}: no such processor here; use one of {list}"))
 }

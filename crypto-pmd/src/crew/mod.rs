@@ -21,7 +21,7 @@ use crossbeam_queue::ArrayQueue;
 use pipeline::Clock;
 use pipeline::ring::LargeRing;
 
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, DispatcherCounters};
 use crate::job::{Job, JobBurst};
 
 pub use owner::Owner;
@@ -65,7 +65,11 @@ pub trait Crypto: Send {
     fn missing(&self) -> u64 {
         0
     }
-    /// True while jobs are with other cores, which take the time that they take.
+    /// What was done besides handing jobs on to drivers, by the dispatcher of this core.
+    fn counters(&self) -> DispatcherCounters {
+        DispatcherCounters::default()
+    }
+    /// True while jobs are with other cores or a card, which take the time that they take.
     fn is_elsewhere(&self) -> bool {
         false
     }
@@ -91,6 +95,12 @@ impl Crypto for Dispatcher {
     }
     fn in_flight(&self) -> usize {
         self.in_flight()
+    }
+    fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere()
+    }
+    fn counters(&self) -> DispatcherCounters {
+        self.counters()
     }
     fn offline(&mut self) {
         self.offline();

@@ -4,7 +4,7 @@ use pipeline::clock::Tick;
 use pipeline::reorder::Reorder;
 use pipeline::{Clock, MAX_BURST};
 
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, DispatcherCounters};
 use crate::job::{Job, JobBurst, Status};
 
 use super::{CrewConfig, Crypto, Lane};
@@ -293,7 +293,11 @@ impl Crypto for Owner {
 
     /// Not for those that were given up: a worker that never brings them back must not keep its owner for ever.
     fn is_elsewhere(&self) -> bool {
-        self.window.outstanding() > 0
+        self.window.outstanding() > 0 || self.own.is_elsewhere()
+    }
+
+    fn counters(&self) -> DispatcherCounters {
+        self.own.counters()
     }
 
     fn offline(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use pipeline::MAX_BURST;
 use pipeline::lcore::{Ended, Task, Turn};
 
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, DispatcherCounters};
 use crate::job::JobBurst;
 
 use super::Lane;
@@ -111,6 +111,12 @@ impl Worker {
     pub fn jobs_done(&self) -> u64 {
         self.jobs_done
     }
+
+    /// What its dispatcher did besides handing jobs on.
+    #[must_use]
+    pub fn counters(&self) -> DispatcherCounters {
+        self.dispatcher.counters()
+    }
 }
 
 /// Also when a driver panics: those who give jobs are to know.
@@ -134,7 +140,7 @@ impl Task for Worker {
         }
         if self.held() > 0 {
             self.dispatcher.flush();
-            self.quiet += u32::from(self.lane.to.is_finished());
+            self.quiet += u32::from(self.lane.to.is_finished() && !self.dispatcher.is_elsewhere());
             return if self.quiet > PATIENCE { Turn::Finished(Ended::Stuck) } else { Turn::Stalled };
         }
         if self.lane.to.is_finished() { Turn::Finished(Ended::Drained) } else { Turn::Idle }

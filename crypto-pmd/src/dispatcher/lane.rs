@@ -28,6 +28,8 @@ pub(crate) struct Manners {
     pub(crate) depth: usize,
     /// Packets of several segments are not taken.
     pub(crate) one_piece: bool,
+    /// A card does the jobs, in its own time.
+    pub(crate) hardware: bool,
     /// Whose lane it is.
     pub(crate) driver: Option<DriverId>,
 }
@@ -273,6 +275,11 @@ impl Lane {
     /// Whether the driver has no job.
     pub(super) fn is_empty_handed(&self) -> bool {
         self.door.issued == self.door.returned
+    }
+
+    /// Whether a card has jobs.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.manners.hardware && !self.is_empty_handed()
     }
 
     /// Whether the driver takes a packet as it lies in memory.

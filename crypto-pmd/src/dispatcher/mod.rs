@@ -209,6 +209,12 @@ impl Dispatcher {
         self.in_flight
     }
 
+    /// True while a card has jobs: it takes the time that it takes, and its driver gives back what it does not finish.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.in_flight > 0 && self.lanes.iter().take(self.used).flatten().any(|lane| lane.is_elsewhere())
+    }
+
     /// What it has done besides handing jobs on.
     #[must_use]
     pub fn counters(&self) -> DispatcherCounters {

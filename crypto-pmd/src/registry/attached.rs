@@ -107,6 +107,7 @@ impl Attached {
             in_order: capabilities.in_order,
             latency_ns: capabilities.latency_ns,
             one_piece: !capabilities.scatter_gather,
+            hardware: capabilities.hardware,
             driver: Some(self.id),
             depth,
         };

@@ -94,6 +94,7 @@ impl Bench {
     fn make_rack(&mut self, case: &Case, sessions: &[SessionId], orders: &[Order]) -> Result<(), Failure> {
         let layout = case.subject.layout();
         let pool = pool_for(&case.subject, case.size, orders.len())?;
+        self.device.map_memory(&pool);
         let mut bursts = Vec::with_capacity(orders.len() / case.burst);
         let mut cookies = 0..;
         for orders in orders.chunks(case.burst) {

@@ -1,12 +1,17 @@
 //! A driver under test, alone behind a registry and a dispatcher, so that nothing else has a share in what is measured.
 
+use std::sync::Arc;
+
+use crypto_pmd::balance::Policy;
 use crypto_pmd::device::{Driver, OpenError};
 use crypto_pmd::drivers::{Multibuffer, Null, Software};
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::{
     Capabilities, Dispatcher, Job, Placement, QueuePairConfig, Registry, SessionId, SessionParams,
 };
+use pipeline::Pool;
 
+use crate::cards::{CardPlan, Seat};
 use crate::children::Family;
 use crate::failure::Failure;
 use crate::kernels::Kernels;
@@ -14,12 +19,23 @@ use crate::kernels::Kernels;
 use super::rounds::{Patience, Stuck};
 
 /// Drivers that are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Built {
     Null,
     Software,
     Multibuffer(Kernels),
-    Scheduler(Family, Kernels),
+    /// With the cards of its children.
+    Scheduler(Family, Kernels, Option<Arc<CardPlan>>),
+    /// Cards, over which jobs are spread.
+    Nic(Arc<CardPlan>, Policy),
+}
+
+/// A registry with a driver in it, and what must be there as long as that is used.
+#[derive(Clone, Debug)]
+pub(super) struct Housed {
+    registry: Registry,
+    placement: Placement,
+    _cards: Arc<Vec<Seat>>,
 }
 
 impl Built {
@@ -29,76 +45,96 @@ impl Built {
     }
 
     /// Name on the command line and in reports.
-    pub(super) fn name(self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Software => "software",
             Self::Multibuffer(_) => "multibuffer",
             Self::Scheduler(..) => "scheduler",
+            Self::Nic(..) => "nic",
         }
     }
 
     /// Its instruction-set level.
-    pub(super) fn level(self) -> &'static str {
+    pub(super) fn level(&self) -> &'static str {
         match self {
             Self::Null => "none",
             Self::Software => "portable",
             Self::Multibuffer(kernels) => kernels.level.name(),
-            Self::Scheduler(family, kernels) => family.level(kernels),
+            Self::Scheduler(family, kernels, _) => family.level(*kernels),
+            Self::Nic(..) => CardPlan::level(),
         }
     }
 
-    pub(super) fn capabilities(self) -> Capabilities {
+    pub(super) fn capabilities(&self) -> Capabilities {
         match self {
             Self::Null => Null::new().capabilities().clone(),
             Self::Software => Software::new().capabilities().clone(),
             // What the scheduler can do, one of its children can.
             Self::Multibuffer(_) | Self::Scheduler(..) => Multibuffer::new().capabilities().clone(),
+            Self::Nic(plan, _) => plan.profile().capabilities.clone(),
         }
     }
 
-    pub(super) fn device(self) -> Result<Device, Failure> {
-        Device::on(&self.registry()?)
+    pub(super) fn device(&self) -> Result<Device, Failure> {
+        Device::on(&self.housed()?)
     }
 
     /// The driver alone in a registry.
-    pub(super) fn registry(self) -> Result<Registry, Failure> {
+    pub(super) fn housed(&self) -> Result<Housed, Failure> {
         match self {
-            Self::Null => alone(Null::new()),
-            Self::Software => alone(Software::new()),
-            Self::Multibuffer(kernels) => alone(kernels.driver()?),
-            Self::Scheduler(family, kernels) => alone(family.driver(kernels)?),
+            Self::Null => Housed::of(Null::new()),
+            Self::Software => Housed::of(Software::new()),
+            Self::Multibuffer(kernels) => Housed::of(kernels.driver()?),
+            Self::Scheduler(family, kernels, plan) => {
+                let (scheduler, cards) = family.driver(*kernels, plan.as_deref())?;
+                Ok(Housed { _cards: Arc::new(cards), ..Housed::of(scheduler)? })
+            }
+            Self::Nic(plan, policy) => {
+                let (registry, cards) = (Registry::new(), plan.start_all()?);
+                for card in &cards {
+                    registry.attach(card.nic.clone()).map_err(Failure::usage)?;
+                }
+                Ok(Housed { registry, placement: Placement::All(*policy), _cards: Arc::new(cards) })
+            }
         }
     }
 }
 
-fn alone(driver: impl Driver + 'static) -> Result<Registry, Failure> {
-    let registry = Registry::new();
-    registry.attach(driver).map_err(Failure::usage)?;
-    Ok(registry)
+impl Housed {
+    fn of(driver: impl Driver + 'static) -> Result<Self, Failure> {
+        let registry = Registry::new();
+        registry.attach(driver).map_err(Failure::usage)?;
+        Ok(Self { registry, placement: Placement::Any, _cards: Arc::default() })
+    }
 }
 
 /// The driver with its registry and one queue pair on it.
 #[derive(Debug)]
 pub(super) struct Device {
-    registry: Registry,
+    housed: Housed,
     pub(super) dispatcher: Dispatcher,
 }
 
 impl Device {
     /// One more queue pair.
-    pub(super) fn on(registry: &Registry) -> Result<Self, Failure> {
-        let dispatcher = registry.dispatcher(&QueuePairConfig::default()).map_err(Failure::usage)?;
-        Ok(Self { registry: registry.clone(), dispatcher })
+    pub(super) fn on(housed: &Housed) -> Result<Self, Failure> {
+        let dispatcher = housed.registry.dispatcher(&QueuePairConfig::default()).map_err(Failure::usage)?;
+        Ok(Self { housed: housed.clone(), dispatcher })
+    }
+
+    /// Packets will lie here: cards reach them where they are.
+    pub(super) fn map_memory(&self, pool: &Pool) {
+        self.housed.registry.map_memory(pool);
     }
 
     #[cfg(test)]
     pub(super) fn over(driver: impl Driver + 'static) -> Result<Self, Failure> {
-        Self::on(&alone(driver)?)
+        Self::on(&Housed::of(driver)?)
     }
 
     pub(super) fn open(&self, params: SessionParams) -> Result<SessionId, OpenError> {
-        self.registry.open(params, Placement::Any)
+        self.housed.registry.open(params, self.housed.placement)
     }
 
     /// Has all jobs done in bursts and gives them back by their cookies.

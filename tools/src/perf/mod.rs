@@ -112,9 +112,9 @@ impl Run<'_> {
         bar: &ProgressBar,
         work: impl Fn(&mut Bench, &dyn Fn()) -> Result<T, Failure> + Sync,
     ) -> Result<Vec<T>, Failure> {
-        let registry = case.driver.registry()?;
+        let housed = case.driver.housed()?;
         on_each(self.cores, |number, place| {
-            let mut bench = Bench::new(case, self.options, self.clock, Device::on(&registry)?)?;
+            let mut bench = Bench::new(case, self.options, self.clock, Device::on(&housed)?)?;
             place.wait();
             work(&mut bench, &|| bar.inc(u64::from(number == 0)))
         })

@@ -1,12 +1,14 @@
 //! Options of `crypto-perf`. What a later version brings is known by name and refused by name.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
 use crypto_pmd::Operation;
 use pipeline::MAX_BURST;
 use pipeline::port::Sizes;
 
+use crate::cards::{CardOptions, CardPlan, Wanted};
 use crate::children::{Family, SchedulerOptions};
 use crate::failure::Failure;
 use crate::kernels::Kernels;
@@ -53,6 +55,9 @@ pub struct Options {
     /// What the driver "scheduler" is made of.
     #[command(flatten)]
     pub scheduler: SchedulerOptions,
+    /// What the driver "nic" drives.
+    #[command(flatten)]
+    pub card: CardOptions,
     /// Suites of ESP, as in "aes128-sha1,aes128gcm16", or "all"; without it and --algorithm, these two.
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "algorithm")]
     pub suite: Vec<String>,
@@ -98,6 +103,7 @@ Examples:
   crypto-perf --algorithm aes-128-cbc,sha1-hmac --size imix --seconds 2
   crypto-perf --test cycles --driver null --sessions 1000    the framework alone
   crypto-perf --test latency --driver multibuffer --burst 1,32
+  crypto-perf --driver nic --profile inline-25g --size 1408    an emulated card
   crypto-perf --test verify --suite all    every suite against its reference
   crypto-perf --test verify --algorithm all --json -         for scripts
 
@@ -142,7 +148,7 @@ pub enum DriverName {
     Software,
     /// Many packets side by side.
     Multibuffer,
-    /// The emulated card (not implemented yet).
+    /// Emulated cards, each with an engine on a core of its own, and nothing that stands by.
     Nic,
     /// Several drivers as one.
     Scheduler,
@@ -231,17 +237,7 @@ impl Options {
     }
 
     fn check_built(&self) -> Result<(), Failure> {
-        for driver in &self.driver {
-            match driver {
-                DriverName::Nic => return Err(Failure::not_yet("--driver nic")),
-                DriverName::Null
-                | DriverName::Software
-                | DriverName::Multibuffer
-                | DriverName::Scheduler
-                | DriverName::All => {}
-            }
-        }
-        self.family()?;
+        self.card.check(self.wants_cards()?)?;
         self.kernels().map(drop)
     }
 
@@ -250,7 +246,27 @@ impl Options {
     /// # Errors
     /// As for the options.
     pub(crate) fn family(&self) -> Result<Family, Failure> {
-        self.scheduler.family(self.driver.contains(&DriverName::Scheduler))
+        let named = |driver| self.driver.contains(&driver);
+        self.scheduler.family(named(DriverName::Scheduler), named(DriverName::Nic))
+    }
+
+    fn wants_cards(&self) -> Result<Wanted, Failure> {
+        let scheduler = self.driver.contains(&DriverName::Scheduler) && self.family()?.has_cards();
+        Ok(match (self.driver.contains(&DriverName::Nic), scheduler) {
+            (true, _) => Wanted::Driver,
+            (false, true) => Wanted::Children,
+            (false, false) => Wanted::No,
+        })
+    }
+
+    /// Cards that are to be made.
+    ///
+    /// # Errors
+    /// As [`CardOptions::plan`].
+    pub(crate) fn card_plan(&self) -> Result<Option<Arc<CardPlan>>, Failure> {
+        let first = || cores::available().iter().take(1).map(|core| core.0).collect();
+        let polled: Vec<_> = if self.cores.is_empty() { first() } else { self.cores.clone() };
+        Ok(self.card.plan(self.wants_cards()?, &polled)?.map(Arc::new))
     }
 
     /// How the multi-buffer driver works.
@@ -300,10 +316,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_refused_by_name() {
-        for (option, value) in [("--driver", "software,nic"), ("--children", "software,nic")] {
-            let error = checked(&["--driver", "scheduler", option, value]).unwrap_err();
-            assert!(error.contains(option) && error.contains("not implemented yet"), "{error}");
+    fn cards_go_with_the_driver_that_has_them_and_with_a_scheduler_over_it() {
+        let profile = ["--profile", "inline-25g"];
+        assert_eq!(checked(&[&["--driver", "nic"][..], &profile].concat()), Ok(()));
+        assert_eq!(
+            checked(&[&["--driver", "scheduler", "--children", "nic"][..], &profile].concat()),
+            Ok(())
+        );
+        for without in [&["--driver", "software"][..], &["--driver", "scheduler"]] {
+            let error = checked(&[without, &profile].concat()).unwrap_err();
+            assert!(error.starts_with("--profile: only --driver nic has cards"), "{error}");
         }
     }
 

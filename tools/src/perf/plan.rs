@@ -1,5 +1,7 @@
 //! The rows of a run: every driver with every suite or algorithm, operation, size and burst that was asked for.
 
+use std::sync::Arc;
+
 use crypto_pmd::OpenError;
 use ipsec_esp::suite::Suite;
 
@@ -35,7 +37,7 @@ pub(super) fn cases(options: &Options) -> Result<Vec<Case>, Failure> {
     let mut cases = Vec::new();
     for driver in drivers(options)? {
         for subject in &subjects {
-            if !can(driver, subject, options)? {
+            if !can(&driver, subject, options)? {
                 continue;
             }
             for operation in operations(options, subject)? {
@@ -44,6 +46,7 @@ pub(super) fn cases(options: &Options) -> Result<Vec<Case>, Failure> {
                 {
                     check_size(size, subject)?;
                     let (subject, burst) = (subject.clone(), usize::from(burst));
+                    let driver = driver.clone();
                     cases.push(Case { driver, subject, operation, size, burst });
                 }
             }
@@ -66,18 +69,24 @@ fn drivers(options: &Options) -> Result<Vec<Built>, Failure> {
             Built::Null => options.driver.contains(&DriverName::Null),
             Built::Software => options.driver.contains(&DriverName::Software),
             Built::Multibuffer(_) => options.driver.contains(&DriverName::Multibuffer),
-            Built::Scheduler(..) => false,
+            Built::Scheduler(..) | Built::Nic(..) => false,
         };
         if named || all {
             drivers.push(driver);
         }
     }
-    if options.driver.contains(&DriverName::Scheduler) {
-        drivers.push(Built::Scheduler(options.family()?, options.kernels()?));
+    let cards = options.card_plan()?;
+    if let Some(cards) = &cards
+        && options.driver.contains(&DriverName::Nic)
+    {
+        drivers.push(Built::Nic(Arc::clone(cards), options.family()?.policy()));
     }
-    if options.test == Test::Verify && drivers.contains(&Built::Null) {
+    if options.driver.contains(&DriverName::Scheduler) {
+        drivers.push(Built::Scheduler(options.family()?, options.kernels()?, cards));
+    }
+    if options.test == Test::Verify && drivers.iter().any(|driver| matches!(driver, Built::Null)) {
         warn("note: the null driver computes nothing to verify; it is left out");
-        drivers.retain(|&driver| driver != Built::Null);
+        drivers.retain(|driver| !matches!(driver, Built::Null));
     }
     Ok(drivers)
 }
@@ -86,7 +95,7 @@ fn subjects(options: &Options) -> Result<Vec<Subject>, Failure> {
     if options.algorithm.is_empty() {
         return suites(&options.suite);
     }
-    let capabilities = Built::all(options.kernels()?).map(Built::capabilities);
+    let capabilities = Built::all(options.kernels()?).map(|driver| driver.capabilities());
     let catalogue = Catalogue::of(&capabilities);
     if is_all(&options.algorithm) {
         return Ok(catalogue.all().to_vec());
@@ -111,7 +120,7 @@ fn is_all(names: &[String]) -> bool {
 
 /// Whether the driver has the algorithms. What was named must be there; of everything, what is not there is left out
 /// with a note.
-fn can(driver: Built, subject: &Subject, options: &Options) -> Result<bool, Failure> {
+fn can(driver: &Built, subject: &Subject, options: &Options) -> Result<bool, Failure> {
     let device = driver.device()?;
     let everything =
         is_all(&options.suite) || is_all(&options.algorithm) || options.driver.contains(&DriverName::All);
@@ -221,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheduler_comes_last_and_only_when_it_is_named() {
+    fn cards_and_the_scheduler_come_last_and_only_when_they_are_named() {
         let drivers = |list| {
             let mut drivers = Vec::from_iter(told(&["--driver", list]).into_iter().map(|row| row.0));
             drivers.dedup();
@@ -229,6 +238,7 @@ mod tests {
         };
         assert_eq!(drivers("scheduler,software"), ["software", "scheduler"]);
         assert_eq!(drivers("all,scheduler"), ["null", "software", "multibuffer", "scheduler"]);
+        assert_eq!(drivers("scheduler,nic,null"), ["null", "nic", "scheduler"]);
         assert_eq!(drivers("all"), ["null", "software", "multibuffer"]);
     }
 

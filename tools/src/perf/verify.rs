@@ -60,7 +60,7 @@ impl Verdict {
 /// What cannot be set up; a wrong result is a verdict.
 pub(super) fn verify(case: &Case, options: &Options) -> Result<Verdict, Failure> {
     let device = case.driver.device()?;
-    let itself = case.driver == Built::Software;
+    let itself = matches!(case.driver, Built::Software);
     let count = options.pool as usize / case.burst * case.burst;
     let scope = Scope { size: case.size, burst: case.burst, sessions: options.sessions as usize, count };
     verdict(&case.subject, case.operation.direction(), &scope, device, itself)
@@ -124,6 +124,9 @@ impl<'a> Verifier<'a> {
             referred.push(reference.open(params.clone()).map_err(Failure::usage)?);
             tested.push(device.open(params).map_err(Failure::machine)?);
         }
+        // A vector is no longer than the longest packet of this pool.
+        let pool = pool_for(subject, scope.size, scope.count)?;
+        device.map_memory(&pool);
         Ok(Self {
             layout: subject.layout(),
             subject,
@@ -132,8 +135,7 @@ impl<'a> Verifier<'a> {
             tested: Side { device, sessions: tested },
             reference: Side { device: reference, sessions: referred },
             itself,
-            // A vector is no longer than the longest packet of this pool.
-            pool: pool_for(subject, scope.size, scope.count)?,
+            pool,
             random,
             verdict: Verdict::default(),
         })

@@ -84,7 +84,8 @@ fn mode_in_words(mode: Mode) -> String {
 
 /// Replays the packets up to this one, then this one alone.
 fn tell_path(runner: &Runner<'_>, index: usize, story: &mut Vec<String>) -> Result<(), Failure> {
-    let mut core = runner.core_of(runner.path()?, Sink::null(), 1)?;
+    let (path, _held) = runner.path()?;
+    let mut core = runner.core_of(path, Sink::null(), 1)?;
     // A burst of one and a stop flag that is up: each call moves one packet.
     let one_turn = AtomicBool::new(true);
     while core.rx.position() < index {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
+use crypto_pmd::DispatcherCounters;
 use crypto_pmd::crew::{Crypto, Owner, Worker};
 use hdrhistogram::Histogram;
 use ipsec_esp::counters::Counters;
@@ -19,7 +20,8 @@ use pipeline::{Burst, Clock, Ledger, Tick};
 
 use crate::failure::Failure;
 
-use super::path::Path;
+use super::cards::{BySoftware, Rack, RackSummary};
+use super::path::{Held, Path};
 use super::verify::Sink;
 
 /// From so many cores on, receiving and sending have cores of their own.
@@ -64,6 +66,7 @@ pub(super) const ROLES: [&str; 6] = ["all", "front", "rx", "owner", "crypto", "t
 /// A run's cores, with what they did so far.
 pub(super) struct Lineup {
     pub(super) layout: Layout,
+    held: Held,
     /// Where each is pinned; `None` leaves it to the scheduler.
     ids: Vec<Option<LcoreId>>,
     idle: Idle,
@@ -98,6 +101,7 @@ pub struct CoreSummary {
 impl Lineup {
     pub(super) fn new(
         layout: Layout,
+        held: Held,
         ids: Vec<Option<LcoreId>>,
         idle: Idle,
         clock: Clock,
@@ -116,7 +120,7 @@ impl Lineup {
             ended: Ended::Drained,
         };
         let cores = roles.iter().zip(&ids).map(summary).collect();
-        Ok(Self { layout, ids, idle, clock, cores, seconds: 0.0, empty, watchers })
+        Ok(Self { layout, held, ids, idle, clock, cores, seconds: 0.0, empty, watchers })
     }
 
     /// Makes the ports replay the capture so many times more; a schedule begins now.
@@ -242,6 +246,26 @@ impl Lineup {
             last.add(leave);
         });
         (first, last)
+    }
+
+    /// SAs that no card can do.
+    pub(super) fn by_software(&self) -> &[BySoftware] {
+        self.held.rack.as_ref().map_or(&[], Rack::by_software)
+    }
+
+    /// What became of the cards; from now on nobody looks after them.
+    pub(super) fn finish_cards(&mut self) -> Option<RackSummary> {
+        self.held.rack.as_mut().map(Rack::finish)
+    }
+
+    /// Jobs that fell back to software for want of room or for their several segments, and jobs that another driver did because theirs went.
+    pub(super) fn dispatched(&self) -> (u64, u64) {
+        let mut all = Vec::new();
+        self.layout.each_path(|path| all.extend(path.dispatched()));
+        if let Layout::Pipelined { workers, .. } = &self.layout {
+            all.extend(workers.iter().flatten().map(Worker::counters));
+        }
+        (all.iter().map(|one| one.fell_back + one.segmented).sum(), all.iter().map(|one| one.redriven).sum())
     }
 
     pub(super) fn is_exhausted(&self) -> bool {
@@ -435,6 +459,7 @@ trait PathView {
     fn costs(&self, costs: &mut Vec<StageCost>);
     fn residences(&self, residences: &mut Vec<Residence>);
     fn counters(&self) -> (&Counters, &Counters);
+    fn dispatched(&self) -> Vec<DispatcherCounters>;
 }
 
 impl<C: Crypto> PathView for Path<C> {
@@ -446,5 +471,8 @@ impl<C: Crypto> PathView for Path<C> {
     }
     fn counters(&self) -> (&Counters, &Counters) {
         self.counters()
+    }
+    fn dispatched(&self) -> Vec<DispatcherCounters> {
+        self.dispatched()
     }
 }

@@ -1,5 +1,7 @@
 //! `esp-replay`: options in, a verified and timed run, a report out.
 
+mod card_report;
+mod cards;
 mod drops;
 mod explain;
 mod lineup;
@@ -12,10 +14,11 @@ mod source;
 mod spread;
 mod verify;
 
+pub use cards::{BySoftware, CardSummary, QueueDepth, RackSummary};
 pub use drops::SaDrops;
 pub use lineup::{Complete, CoreSummary, Feed};
 pub use options::{Direction, DriverName, Generate, IdleName, LayoutName, Options, Rate};
-pub use path::{Parts, Path};
+pub use path::{Held, Parts, Path};
 pub use report::Report;
 pub use run::{Outcome, Runner};
 pub use source::{BUNDLED_CAPTURE, BUNDLED_CONFIG, Source};

@@ -7,6 +7,7 @@ use pipeline::MAX_BURST;
 use pipeline::lcore::{Idle, LcoreId};
 use pipeline::port::Sizes;
 
+use crate::cards::{CardOptions, CardPlan, Wanted};
 use crate::children::{Family, SchedulerOptions};
 use crate::cores;
 use crate::failure::Failure;
@@ -55,9 +56,9 @@ pub struct Options {
     /// What the driver "scheduler" is made of.
     #[command(flatten)]
     pub scheduler: SchedulerOptions,
-    /// Card profile of the "nic" driver (not implemented yet).
-    #[arg(long, value_name = "FILE")]
-    pub profile: Option<PathBuf>,
+    /// What the driver "nic" drives.
+    #[command(flatten)]
+    pub card: CardOptions,
     /// Who does what: only "lookaside" so far.
     #[arg(long, value_name = "OFFLOAD")]
     pub offload: Option<String>,
@@ -108,6 +109,7 @@ Examples:
   esp-replay esp.pcap --config west.toml --direction inbound --out b.pcap
   esp-replay --repeat 1000      the same packets from memory, timed
   esp-replay --driver null --generate 64 --duration 2    without the cipher
+  esp-replay --driver nic --profile inline-25g --cards 2    emulated cards
   esp-replay a.pcap --explain 7    what happens to the seventh packet, and why
 
 Exit codes:
@@ -157,7 +159,7 @@ pub enum DriverName {
     Software,
     /// Many packets side by side.
     Multibuffer,
-    /// The emulated card (not implemented yet).
+    /// Emulated cards, each with an engine on a core of its own; software does what they cannot.
     Nic,
     /// Several drivers as one.
     Scheduler,
@@ -241,21 +243,13 @@ impl Options {
     }
 
     fn check_built(&self) -> Result<(), Failure> {
-        match self.driver {
-            DriverName::Nic => return Err(Failure::not_yet("--driver nic")),
-            DriverName::Null
-            | DriverName::Software
-            | DriverName::Multibuffer
-            | DriverName::Scheduler
-            | DriverName::Auto => {}
-        }
         self.family()?;
         self.kernels()?;
         known(self.offload.as_deref(), "--offload", "lookaside", &["inline-crypto", "inline-protocol"])?;
-        match (&self.html, &self.profile) {
-            (Some(_), _) => Err(Failure::not_yet("--html")),
-            (_, Some(_)) => Err(Failure::not_yet("--profile")),
-            _ => Ok(()),
+        self.card.check(self.wants_cards()?)?;
+        match self.html {
+            Some(_) => Err(Failure::not_yet("--html")),
+            None => Ok(()),
         }
     }
 
@@ -277,7 +271,24 @@ impl Options {
     /// # Errors
     /// As for the options.
     pub(crate) fn family(&self) -> Result<Family, Failure> {
-        self.scheduler.family(self.driver == DriverName::Scheduler)
+        self.scheduler.family(self.driver == DriverName::Scheduler, self.driver == DriverName::Nic)
+    }
+
+    fn wants_cards(&self) -> Result<Wanted, Failure> {
+        Ok(match self.driver {
+            DriverName::Nic => Wanted::Driver,
+            DriverName::Scheduler if self.family()?.has_cards() => Wanted::Children,
+            _ => Wanted::No,
+        })
+    }
+
+    /// Cards that are to be made, where cores poll on the processors of `ids`.
+    ///
+    /// # Errors
+    /// As [`CardOptions::plan`].
+    pub(crate) fn card_plan(&self, ids: &[Option<LcoreId>]) -> Result<Option<CardPlan>, Failure> {
+        let polled: Vec<_> = ids.iter().flatten().map(|core| core.0).collect();
+        self.card.plan(self.wants_cards()?, &polled)
     }
 
     /// How cores wait that are pinned, or not, as `ids` says.

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use crypto_pmd::crew::{CrewConfig, Crypto, Owner, Worker, crew};
 use crypto_pmd::drivers::{Null, Software};
-use crypto_pmd::{Dispatcher, Placement, QueuePairConfig, Registry, SessionId};
+use crypto_pmd::{
+    Dispatcher, DispatcherCounters, Placement, QueuePairConfig, Registry, SessionId, SessionOptions,
+};
 use ipsec_esp::counters::Counters;
 use ipsec_esp::header::link::Link;
 use ipsec_esp::inbound::Inbound;
@@ -17,11 +19,13 @@ use pipeline::handoff::Peers;
 use pipeline::stage::{Chain, Residence, Stage, StageCost};
 use pipeline::{Burst, Clock, Ledger, Pool};
 
+use crate::cards::{CardPlan, Seat};
 use crate::children::Family;
 use crate::config::{Config, PolicyAction, SaConfig};
 use crate::failure::Failure;
 use crate::kernels::Kernels;
 
+use super::cards::Rack;
 use super::options::{Direction, DriverName};
 
 /// The stages of one core.
@@ -46,14 +50,29 @@ pub struct Parts<'a> {
     pub driver: DriverName,
     /// How the multi-buffer driver works.
     pub kernels: Kernels,
-    /// What the scheduler is made of.
+    /// What the scheduler is made of, and how jobs are spread over cards.
     pub family: Family,
+    /// Cards that are to be made.
+    pub cards: Option<CardPlan>,
     /// Link layer of the packets.
     pub link: Link,
+    /// Where packets lie.
+    pub packets: Pool,
     /// Where further segments come from.
     pub pool: Pool,
     /// The clock for step costs.
     pub clock: Clock,
+}
+
+/// The workers of each core.
+pub type Workers = Vec<Vec<Worker>>;
+
+/// What must be there as long as packets take a path: drivers, and the cards behind them.
+#[derive(Debug)]
+pub struct Held {
+    _registry: Registry,
+    pub(super) rack: Option<Rack>,
+    _children: Vec<Seat>,
 }
 
 impl Parts<'_> {
@@ -61,21 +80,22 @@ impl Parts<'_> {
     ///
     /// # Errors
     /// A driver that lacks something, or a system without random numbers.
-    pub fn for_cores(&self, cores: u8) -> Result<Vec<Path>, Failure> {
+    pub fn for_cores(&self, cores: u8) -> Result<(Vec<Path>, Held), Failure> {
         let opened = Opened::new(self, cores)?;
         let meshes = Peers::mesh(cores).into_iter().zip(Peers::mesh(cores));
         let path = |(core, (out, back)): (u8, (Peers, Peers))| {
             let dispatcher = || opened.dispatcher();
             self.path(&opened, core, [out, back], [dispatcher()?, dispatcher()?])
         };
-        (0..cores).zip(meshes).map(path).collect()
+        let paths = (0..cores).zip(meshes).map(path).collect::<Result<_, Failure>>()?;
+        Ok((paths, opened.held()))
     }
 
     /// One path whose crypto `workers` cores share with it, and for each of them its workers: one for each direction.
     ///
     /// # Errors
     /// As [`Parts::for_cores`].
-    pub fn for_crew(&self, workers: u8) -> Result<(Path<Owner>, Vec<Vec<Worker>>), Failure> {
+    pub fn for_crew(&self, workers: u8) -> Result<(Path<Owner>, Workers, Held), Failure> {
         let opened = Opened::new(self, 1)?;
         let make = || -> Result<_, Failure> {
             let theirs: Result<Vec<_>, _> = (0..workers).map(|_| opened.far_dispatcher()).collect();
@@ -89,7 +109,7 @@ impl Parts<'_> {
             Direction::Inbound => vec![b],
             Direction::Roundtrip => vec![a, b],
         };
-        Ok((path, first.into_iter().zip(second).map(of_core).collect()))
+        Ok((path, first.into_iter().zip(second).map(of_core).collect(), opened.held()))
     }
 
     /// The place of each SA of the configuration, where its direction is run: its owner is one of `cores` cores.
@@ -162,6 +182,9 @@ impl Parts<'_> {
 /// Drivers, and the SAs of the directions that are run: each has a session and a place.
 struct Opened {
     registry: Registry,
+    rack: Option<Rack>,
+    /// Cards of the scheduler.
+    children: Vec<Seat>,
     /// By place in the configuration.
     sas: Vec<Option<(SaSlot, SessionId)>>,
 }
@@ -169,21 +192,42 @@ struct Opened {
 impl Opened {
     fn new(parts: &Parts<'_>, cores: u8) -> Result<Self, Failure> {
         let registry = Registry::new();
+        // So that cards reach packets where they are.
+        [&parts.packets, &parts.pool].iter().for_each(|pool| registry.map_memory(pool));
+        let mut rack = match (parts.driver, &parts.cards) {
+            (DriverName::Nic, Some(plan)) => Some(Rack::new(registry.clone(), plan.start_all()?)?),
+            _ => None,
+        };
+        let mut children = Vec::new();
         let attached = match parts.driver {
             DriverName::Null => registry.attach(Null::new()),
             DriverName::Software => registry.attach(Software::new()),
-            DriverName::Scheduler => registry.attach(parts.family.driver(parts.kernels)?),
+            DriverName::Scheduler => {
+                let (scheduler, cards) = parts.family.driver(parts.kernels, parts.cards.as_ref())?;
+                children = cards;
+                registry.attach(scheduler)
+            }
+            // With cards, it stands by.
             _ => registry.attach(parts.kernels.driver()?),
         };
         attached.map_err(Failure::usage)?;
-        let open = |(sa, place): (&SaConfig, Option<SaSlot>)| {
+        let options = SessionOptions {
+            placement: rack.as_ref().map_or(Placement::Any, |_| Placement::All(parts.family.policy())),
+            fallback: rack.is_some(),
+            ..SessionOptions::default()
+        };
+        let mut open = |(sa, place): (&SaConfig, Option<SaSlot>)| {
             let Some(place) = place else { return Ok(None) };
             check_offload(parts.config, sa)?;
-            Ok(Some((place, open_session(&registry, parts.link, sa)?)))
+            Ok(Some((place, open_session(&registry, parts.link, sa, options, rack.as_mut())?)))
         };
         let places = parts.config.sas.iter().zip(parts.places(cores));
-        let sas = places.map(open).collect::<Result<_, Failure>>()?;
-        Ok(Self { registry, sas })
+        let sas = places.map(&mut open).collect::<Result<_, Failure>>()?;
+        Ok(Self { registry, rack, children, sas })
+    }
+
+    fn held(self) -> Held {
+        Held { _registry: self.registry, rack: self.rack, _children: self.children }
     }
 
     fn dispatcher(&self) -> Result<Dispatcher, Failure> {
@@ -241,14 +285,27 @@ fn check_offload(config: &Config, sa: &SaConfig) -> Result<(), Failure> {
     }
 }
 
-fn open_session(registry: &Registry, link: Link, sa: &SaConfig) -> Result<SessionId, Failure> {
+fn open_session(
+    registry: &Registry,
+    link: Link,
+    sa: &SaConfig,
+    options: SessionOptions,
+    rack: Option<&mut Rack>,
+) -> Result<SessionId, Failure> {
     let about = |error: &dyn std::fmt::Display| Failure::usage(format_args!("SA \"{}\": {error}", sa.name));
     if let Some(version) = sa.params.outer_version().filter(|&version| !link.carries(version)) {
         return Err(about(&format_args!(
             "the capture's link type cannot carry the outer {version:?} header; use a capture of raw IP or Ethernet"
         )));
     }
-    registry.open(sa.params.session_params(), Placement::Any).map_err(|error| about(&error))
+    let opened = registry.open_with(sa.params.session_params(), options).map_err(|error| about(&error))?;
+    if let Some(rack) = rack
+        && let Some((_, why)) = opened.passed_over.first()
+        && !opened.drivers.iter().any(|&driver| rack.has(driver))
+    {
+        rack.passes_over(&sa.name, why.to_string());
+    }
+    Ok(opened.id)
 }
 
 impl<C: Crypto> Path<C> {
@@ -292,6 +349,19 @@ impl<C: Crypto> Path<C> {
     pub fn reset_windows(&mut self) {
         if let Some(inbound) = self.inbound() {
             inbound.reset_windows();
+        }
+    }
+
+    /// What the dispatchers of this core did besides handing jobs on.
+    #[must_use]
+    pub fn dispatched(&self) -> Vec<DispatcherCounters> {
+        match self {
+            Self::Outbound(stage) => vec![stage.crypto().counters()],
+            Self::Inbound(stage) => vec![stage.crypto().counters()],
+            Self::Roundtrip(chain) => {
+                let (out, back) = chain.parts();
+                vec![out.crypto().counters(), back.crypto().counters()]
+            }
         }
     }
 

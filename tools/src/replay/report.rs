@@ -14,10 +14,12 @@ use pipeline::lcore::CoreCounters;
 use pipeline::stats::Named;
 use serde::Serialize;
 
+use crate::cards::CardPlan;
 use crate::failure::{Failure, print};
 use crate::kernels::Kernels;
 use crate::outputs::{LatencyNs, cannot_write, is_standard, screen, write_json};
 
+use super::card_report::Cards;
 use super::drops::SaDrops;
 use super::lineup::CoreSummary;
 use super::options::{Direction, DriverName, Options, Rate};
@@ -53,6 +55,8 @@ pub struct Report {
     memory: String,
     dropped_by_stage: BTreeMap<&'static str, Named>,
     dropped_by_sa: Vec<SaDrops>,
+    #[serde(flatten)]
+    cards: Option<Cards>,
     verified: Option<bool>,
 }
 
@@ -121,6 +125,8 @@ impl Report {
             DriverName::Null => ("null", "none"),
             DriverName::Software => ("software", "portable"),
             DriverName::Scheduler => ("scheduler", level),
+            // Who computes is the cards' engines.
+            DriverName::Nic => ("nic", CardPlan::level()),
             _ => ("multibuffer", level),
         };
         Self {
@@ -148,6 +154,7 @@ impl Report {
             memory: runner.backing().to_string(),
             dropped_by_stage: ledger.dropped_by_stage.clone(),
             dropped_by_sa: outcome.dropped_by_sa.clone(),
+            cards: Cards::of(outcome),
             verified: outcome.verified,
         }
     }
@@ -184,6 +191,9 @@ impl Report {
         );
         if self.lcores.len() > 1 {
             text += &format!("{}\n", self.core_table());
+        }
+        if let Some(cards) = &self.cards {
+            text += &cards.in_words();
         }
         text += &match (self.verified, &outcome.complaint) {
             (Some(true), _) => "verified: every packet that was due came through as it must".to_owned(),

@@ -17,14 +17,16 @@ use pipeline::port::{CaptureTx, Pace, Paced, Replay, ReplayDrop, RxPort, TxPort,
 use pipeline::stage::{Forward, Stage, StageCost};
 use pipeline::{Clock, Ledger, Pool, PoolConfig, Reason as _};
 
+use crate::cards::CardPlan;
 use crate::config::Config;
-use crate::failure::Failure;
+use crate::failure::{Failure, warn};
 use crate::program::progress_bar;
 
+use super::cards::RackSummary;
 use super::drops::{SaDrops, by_sa};
 use super::lineup::{Apart, Complete, CoreSummary, FEWEST_APART, Feed, Front, Layout, Lineup};
 use super::options::{Direction, DriverName, LayoutName, Options, Rate};
-use super::path::{Parts, Path};
+use super::path::{Held, Parts, Path};
 use super::source::Source;
 use super::spread::shares;
 use super::verify::{Comparison, Sink};
@@ -66,6 +68,7 @@ pub struct Runner<'a> {
     pool: Pool,
     /// Further segments of packets under way.
     segments: Pool,
+    cards_to_make: Option<CardPlan>,
 }
 
 /// What came of it.
@@ -85,6 +88,10 @@ pub struct Outcome {
     pub cores: Vec<CoreSummary>,
     /// Latencies by core, of those that send.
     pub core_latency: Vec<(usize, Histogram<u64>)>,
+    /// What became of the cards, where there are any.
+    pub cards: Option<RackSummary>,
+    /// What the dispatchers did besides handing jobs on: jobs that fell back to another driver, and jobs that were done again.
+    pub dispatched: (u64, u64),
     /// Drops by SA and reason.
     pub dropped_by_sa: Vec<SaDrops>,
     /// How long packets stayed in each stage, from a sample, in nanoseconds.
@@ -117,7 +124,7 @@ impl<'a> Runner<'a> {
     /// Maps the memory.
     ///
     /// # Errors
-    /// No memory.
+    /// No memory, or a card's profile that is not there or is wrong.
     pub fn new(
         options: &'a Options,
         source: Source,
@@ -131,7 +138,8 @@ impl<'a> Runner<'a> {
         let pool = if alone { Pool::new(PoolConfig::default()).map_err(Failure::machine)? } else { many()? };
         // A pool of their own, because where many packets are under way the ports take the last buffer.
         let segments = if alone { pool.clone() } else { many()? };
-        Ok(Self { options, source, link, config, cores, clock: Clock::new(), pool, segments })
+        let cards_to_make = options.card_plan(&cores)?;
+        Ok(Self { options, source, link, config, cores, clock: Clock::new(), pool, segments, cards_to_make })
     }
 
     /// Pages that the packets lie in.
@@ -153,6 +161,9 @@ impl<'a> Runner<'a> {
             true => Sink::keeping(comparison.clone()),
             false => Sink::new(comparison.clone(), None),
         })?;
+        for passed in lineup.by_software() {
+            warn(format_args!("note: SA \"{}\" goes to software: {}", passed.sa, passed.why));
+        }
         let mut writer = self.writer()?;
         if let Some(sink) = lineup.only_sink()
             && let Some(writer) = writer.take()
@@ -163,7 +174,7 @@ impl<'a> Runner<'a> {
         lineup.run(&AtomicBool::new(false), |_| {});
         let complaint = self.complaint(&lineup);
         let verified = self.can_verify().then_some(complaint.is_none());
-        let mut outcome = self.outcome_of(&lineup)?;
+        let mut outcome = self.outcome_of(&mut lineup)?;
         // What was written is whole before the timed passes begin, however those end.
         let sinks = lineup.into_sinks();
         match writer {
@@ -185,7 +196,7 @@ impl<'a> Runner<'a> {
         Ok(outcome)
     }
 
-    fn outcome_of(&self, lineup: &Lineup) -> Result<Outcome, Failure> {
+    fn outcome_of(&self, lineup: &mut Lineup) -> Result<Outcome, Failure> {
         let (first, last) = lineup.counters();
         let places = self.parts()?.places(self.owners());
         Ok(Outcome {
@@ -196,6 +207,8 @@ impl<'a> Runner<'a> {
             costs: lineup.costs(),
             cores: lineup.cores().to_vec(),
             core_latency: lineup.latencies(),
+            cards: lineup.finish_cards(),
+            dispatched: lineup.dispatched(),
             dropped_by_sa: by_sa(self.options.direction, (&first, &last), &self.config.sas, &places),
             residences: lineup.residences(),
             verified: None,
@@ -218,22 +231,37 @@ impl<'a> Runner<'a> {
         Ok(Parts {
             config: self.config,
             direction: self.options.direction,
-            driver: self.options.driver,
+            driver: self.driver(),
             kernels: self.options.kernels()?,
             family: self.options.family()?,
             link: self.link,
+            cards: self.cards_to_make.clone(),
+            packets: self.pool.clone(),
             pool: self.segments.clone(),
             clock: self.clock.clone(),
         })
+    }
+
+    /// Whose cryptography. A story is told packet by packet and waits for no card: what a card would do, software does.
+    fn driver(&self) -> DriverName {
+        match self.options.driver {
+            DriverName::Nic | DriverName::Scheduler
+                if self.options.explain.is_some() && self.cards_to_make.is_some() =>
+            {
+                DriverName::Software
+            }
+            driver => driver,
+        }
     }
 
     /// The path of a single core in its first state.
     ///
     /// # Errors
     /// As [`Parts::for_cores`].
-    pub fn path(&self) -> Result<Path, Failure> {
+    pub fn path(&self) -> Result<(Path, Held), Failure> {
         let missing = || Failure::usage("no core to run on");
-        self.parts()?.for_cores(1)?.pop().ok_or_else(missing)
+        let (mut paths, held) = self.parts()?.for_cores(1)?;
+        Ok((paths.pop().ok_or_else(missing)?, held))
     }
 
     /// A core that replays the capture so many times through `path`.
@@ -258,27 +286,28 @@ impl<'a> Runner<'a> {
     /// The cores of a run in their first state, with nothing to replay yet.
     fn lineup(&self, sink: impl FnMut() -> Sink) -> Result<Lineup, Failure> {
         let idle = self.options.idle_on(&self.cores);
-        Lineup::new(self.layout(sink)?, self.cores.clone(), idle, self.clock.clone())
+        let (layout, held) = self.layout(sink)?;
+        Lineup::new(layout, held, self.cores.clone(), idle, self.clock.clone())
     }
 
-    fn layout(&self, sink: impl FnMut() -> Sink) -> Result<Layout, Failure> {
+    fn layout(&self, sink: impl FnMut() -> Sink) -> Result<(Layout, Held), Failure> {
         match self.options.layout {
             LayoutName::Pipelined if self.cores.len() > 1 => self.pipelined(sink),
             _ => self.complete(sink),
         }
     }
 
-    fn complete(&self, mut sink: impl FnMut() -> Sink) -> Result<Layout, Failure> {
-        let paths = self.parts()?.for_cores(self.cores.len() as u8)?;
+    fn complete(&self, mut sink: impl FnMut() -> Sink) -> Result<(Layout, Held), Failure> {
+        let (paths, held) = self.parts()?.for_cores(self.cores.len() as u8)?;
         let feeds = self.feeds(paths.len());
         let core = |(path, feed)| self.polling(feed, path, sink());
-        Ok(Layout::Complete(paths.into_iter().zip(feeds).map(core).collect::<Result<_, _>>()?))
+        Ok((Layout::Complete(paths.into_iter().zip(feeds).map(core).collect::<Result<_, _>>()?), held))
     }
 
-    fn pipelined(&self, mut sink: impl FnMut() -> Sink) -> Result<Layout, Failure> {
+    fn pipelined(&self, mut sink: impl FnMut() -> Sink) -> Result<(Layout, Held), Failure> {
         let cores = self.cores.len() as u8;
         let apart = cores >= FEWEST_APART;
-        let (path, workers) = self.parts()?.for_crew(if apart { cores - 3 } else { cores - 1 })?;
+        let (path, workers, held) = self.parts()?.for_crew(if apart { cores - 3 } else { cores - 1 })?;
         let feed = self.feed(Replay::new(Arc::clone(&self.source.capture), self.pool.clone(), 0));
         let front = if apart {
             let ((to_owner, from_rx), (to_tx, from_owner)) = (ring(RING_BURSTS), ring(RING_BURSTS));
@@ -290,7 +319,7 @@ impl<'a> Runner<'a> {
         } else {
             Front::Together(Box::new(self.polling(feed, path, sink())?))
         };
-        Ok(Layout::Pipelined { front, workers })
+        Ok((Layout::Pipelined { front, workers }, held))
     }
 
     /// What each of `cores` cores receives.
@@ -394,7 +423,7 @@ impl<'a> Runner<'a> {
             }
         }
         bar.finish_and_clear();
-        let mut outcome = self.outcome_of(&lineup)?;
+        let mut outcome = self.outcome_of(&mut lineup)?;
         outcome.complaint = self.timed_complaint(&lineup);
         Ok(outcome)
     }
