@@ -58,7 +58,12 @@ fn run(profile: &Profile, faults: &[Fault], seed: u64) -> (Tally, Vec<Vec<(&'sta
     for (slot, before) in rig.slots.iter().zip(before) {
         assert_eq!(slot.nic.health(), Health::Working, "{faults:?} seed {seed}: {:?}", slot.nic.counters());
         let idle = policy == Policy::Failover || faults.contains(&Fault::SaTableFull);
-        assert!(idle || slot.nic.counters().submitted > before, "{faults:?} seed {seed}: a card stands idle: {:?}, {:?}", rig.counters(), load.sessions.iter().map(|&id| rig.registry.drivers_of(id)).collect::<Vec<_>>());
+        assert!(
+            idle || slot.nic.counters().submitted > before,
+            "{faults:?} seed {seed}: a card stands idle: {:?}, {:?}",
+            rig.counters(),
+            load.sessions.iter().map(|&id| rig.registry.drivers_of(id)).collect::<Vec<_>>()
+        );
     }
     (tally, counters)
 }
