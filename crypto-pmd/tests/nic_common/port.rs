@@ -24,8 +24,10 @@ pub(crate) const CRYPTO_SPI: u32 = 0x2002;
 pub(crate) const START: u64 = (1 << 32) - 40;
 
 pub(crate) fn nic_profile() -> Profile {
-    let card = small("services = [\"lookaside\", \"inline-crypto\", \"inline-protocol\"]");
+    let mut card = small("services = [\"lookaside\", \"inline-crypto\", \"inline-protocol\"]");
     assert_eq!(card.queues, 2);
+    // More buffers than frames are under way when the far end sends everything back at once.
+    card.ring_depth = 256;
     card
 }
 
@@ -118,7 +120,7 @@ pub(crate) struct PortRig {
     pub(crate) crypto_slot: u32,
     pub(crate) protocol_slot: u32,
     pub(crate) inbound_slot: u32,
-    next_id: u64,
+    pub(crate) next_id: u64,
     next_number: u64,
     waiting: Burst,
     /// What comes back to the card.
@@ -139,6 +141,10 @@ pub(crate) struct PortRig {
 
 impl PortRig {
     pub(crate) fn new(profile: &Profile, seed: u64) -> Self {
+        Self::with_depth(profile, seed, 200)
+    }
+
+    pub(crate) fn with_depth(profile: &Profile, seed: u64, depth: usize) -> Self {
         let (clock, hand) = Clock::manual();
         let config = CardConfig { engines: Engines::Software, faults: Faults::none(), clock: clock.clone() };
         let (card, engine) = Card::new(profile.clone(), config).unwrap();
@@ -152,7 +158,7 @@ impl PortRig {
         let new_pool = || Pool::new(PoolConfig { buffers: 2048, stride: 2368 }).unwrap();
         let (pool, far_pool) = (new_pool(), new_pool());
         let (far_rx, far_tx) = card.wire(far_pool.clone()).unwrap();
-        let (rx, tx) = nic.ports(pool.clone(), 48).unwrap();
+        let (rx, tx) = nic.ports(pool.clone(), depth).unwrap();
         let protocol = out(PROTOCOL_SPI, gcm(7), true, START);
         let crypto = out(CRYPTO_SPI, gcm(9), false, 1);
         let protocol_slot = nic.install(Service::Protocol, &protocol).unwrap();
@@ -255,7 +261,8 @@ impl PortRig {
             }
         }
         let mut burst = Burst::new();
-        while burst.room() > 0
+        // Fewer than the host has buffers posted and takes in a step.
+        while burst.len() < 24
             && let Some(frame) = self.back.pop_front()
         {
             burst.push(frame).unwrap();

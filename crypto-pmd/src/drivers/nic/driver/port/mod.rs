@@ -71,8 +71,8 @@ struct PortQueue {
     /// The card had rings that were not looked through since.
     had_rings: bool,
     mapped: Mapped,
-    /// Completed, and not released yet.
-    completions_waiting: usize,
+    /// Completed as done, and not released yet. A buffer that was refused is none of them: it is so while those before it wait for frames.
+    done_waiting: usize,
     /// Since when what should move did not.
     quiet_since: Option<Tick>,
     was_nudged: bool,
@@ -112,7 +112,7 @@ impl PortQueue {
             is_enabled: false,
             had_rings: false,
             mapped: Mapped::default(),
-            completions_waiting: 0,
+            done_waiting: 0,
             quiet_since: None,
             was_nudged: false,
             quarter: watchdog / 4,
@@ -172,7 +172,7 @@ impl PortQueue {
         let outcome = cell.outcome?;
         let frame = cell.frame.take()?;
         cell.outcome = None;
-        self.completions_waiting = self.completions_waiting.saturating_sub(1);
+        self.done_waiting -= usize::from(outcome == Outcome::Done).min(self.done_waiting);
         self.head = number.wrapping_add(1);
         Some((frame, outcome, number))
     }
@@ -233,7 +233,7 @@ impl PortQueue {
             match cell {
                 Some((outcome, cell)) if cell.outcome.is_none() => {
                     cell.outcome = Some(outcome);
-                    self.completions_waiting += 1;
+                    self.done_waiting += usize::from(outcome == Outcome::Done);
                 }
                 // Twice, or from before a reset: it belongs to nothing.
                 _ => self.place.counters.stale.add(1),
@@ -286,7 +286,7 @@ impl PortQueue {
         let begun = if had_rings { begun.min(self.tail.wrapping_sub(self.head)) } else { 0 };
         let (head, len) = (self.head, self.len() as u32);
         self.head = self.tail;
-        self.completions_waiting = 0;
+        self.done_waiting = 0;
         for step in 0..len {
             let number = head.wrapping_add(step);
             let Some(cell) = self.cell_mut(number) else { continue };

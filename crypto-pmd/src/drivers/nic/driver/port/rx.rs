@@ -253,9 +253,9 @@ impl PortQueue {
         self.cell(number).filter(|cell| is_inside && cell.outcome.is_some()).map(|_| number)
     }
 
-    /// Whether a later command is completed and the oldest is not.
+    /// Whether a later buffer has a frame and the oldest has not.
     fn has_gap(&self) -> bool {
-        self.completions_waiting > 0 && self.completed(0).is_none()
+        self.done_waiting > 0 && self.completed(0).is_none()
     }
 
     fn receipt(&self, number: u32) -> Receipt {
