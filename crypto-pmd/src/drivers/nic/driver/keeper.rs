@@ -368,6 +368,10 @@ impl Shared {
         if !matches!(from.health, Health::Working | Health::Gone) {
             return false;
         }
+        self.ask_for_reset(from)
+    }
+
+    fn ask_for_reset(&self, from: Phase) -> bool {
         let next = if self.resets_in_a_row.load(Ordering::Relaxed) >= MOST_RESETS {
             Health::Failed
         } else {
@@ -390,10 +394,10 @@ impl Shared {
             self.shift.change(phase, Health::Gone, phase.epoch);
             return false;
         }
+        let since = self.clock.nanoseconds(self.reset_asked.load(Ordering::Relaxed), self.clock.tick());
+        let is_overdue = since > self.profile.reset_us * 1000 * 10 + self.config.watchdog.as_nanos() as u64;
         if self.bus.read(registers::RESETS) != phase.epoch {
-            let since = self.clock.nanoseconds(self.reset_asked.load(Ordering::Relaxed), self.clock.tick());
-            let patience = self.profile.reset_us * 1000 * 10 + self.config.watchdog.as_nanos() as u64;
-            if since > patience {
+            if is_overdue {
                 // It came back from somewhere else, or did not hear: once more.
                 self.reset_asked.store(self.clock.tick(), Ordering::Relaxed);
                 self.bus.write(registers::RESET, phase.epoch);
@@ -406,12 +410,14 @@ impl Shared {
         if let Some(address) = self.bus.iommu().map_words(&control.admin) {
             self.bus.write(registers::ADMIN_ADDRESS, address);
         }
-        for loaded in control.sessions.values() {
-            if self.load(&control, loaded.handle, &loaded.params) == Answer::Busy {
-                return false;
+        let mut loaded = control.sessions.values();
+        let is_told = loaded.all(|one| self.load(&control, one.handle, &one.params) != Answer::Busy);
+        if !is_told || !self.install_again(&mut control) {
+            drop(control);
+            if is_overdue {
+                // It hangs again, or will not take them: another reset.
+                self.ask_for_reset(phase);
             }
-        }
-        if !self.install_again(&mut control) {
             return false;
         }
         let changed = self.shift.change(phase, Health::Working, phase.epoch);
