@@ -16,7 +16,8 @@ use std::path::Path;
 
 use crypto_pmd::drivers::nic::{Card, CardConfig, Nic, NicConfig, Profile};
 use crypto_pmd::inline::{
-    InboundState, InlineMode, InlineSa, OutboundState, RxOutcome, RxReport, SaState, Service, TxOffload, UdpPorts,
+    InboundState, InlineMode, InlineSa, OutboundState, RxOutcome, RxReport, SaState, Service, TxOffload,
+    UdpPorts,
 };
 use crypto_pmd::{AeadAlgorithm, Algorithm, CipherAlgorithm, Key, SessionParams, Transform};
 use pipeline::capture::{Capture, CaptureWriter};
@@ -58,19 +59,28 @@ impl Options {
         match self.of("cipher")? {
             "aes-gcm" => {
                 let key = self.key("key")?;
-                let (key, salt) = key.split_last_chunk::<4>().ok_or("a key with its salt is longer than 4 bytes")?;
+                let (key, salt) =
+                    key.split_last_chunk::<4>().ok_or("a key with its salt is longer than 4 bytes")?;
                 transforms.push(Transform::aead(AeadAlgorithm::AesGcm, Key::new(key), Key::new(salt), 16));
             }
-            "aes-cbc" => transforms.push(Transform::cipher(CipherAlgorithm::AesCbc, Key::new(&self.key("key")?))),
+            "aes-cbc" => {
+                transforms.push(Transform::cipher(CipherAlgorithm::AesCbc, Key::new(&self.key("key")?)))
+            }
             "null" => {}
-            other => return Err(format!("cipher {other} is not for this; use aes-gcm, aes-cbc or null").into()),
+            other => {
+                return Err(format!("cipher {other} is not for this; use aes-gcm, aes-cbc or null").into());
+            }
         }
         if let Some(integrity) = self.find("integrity") {
             let (name, tag) = integrity.split_once(':').ok_or("write the ICV's length as in sha1-hmac:12")?;
             let Some(Algorithm::Integrity(algorithm)) = Algorithm::parse(name) else {
                 return Err(format!("{name} is no integrity algorithm").into());
             };
-            transforms.push(Transform::integrity(algorithm, Key::new(&self.key("integrity_key")?), tag.parse()?));
+            transforms.push(Transform::integrity(
+                algorithm,
+                Key::new(&self.key("integrity_key")?),
+                tag.parse()?,
+            ));
         }
         Ok(transforms.into_iter().collect())
     }
@@ -113,7 +123,8 @@ fn main() -> Result<(), Failure> {
         other => return Err(format!("way={other} is none; use out or in").into()),
     };
     let input = Capture::read(Path::new(options.of("in")?))?;
-    let mut output = CaptureWriter::create(Path::new(options.of("out")?), input.link_type(), input.resolution())?;
+    let mut output =
+        CaptureWriter::create(Path::new(options.of("out")?), input.link_type(), input.resolution())?;
 
     let (clock, hand) = Clock::manual();
     let profile = Profile::find(options.find("profile").unwrap_or("inline-25g"))?;
@@ -137,10 +148,18 @@ fn main() -> Result<(), Failure> {
         let mut came = Burst::new();
         // One after the other, with time enough for each.
         for _ in 0..20 {
-            if is_out { tx.transmit(&mut burst) } else { far_tx.transmit(&mut burst) };
+            if is_out {
+                tx.transmit(&mut burst)
+            } else {
+                far_tx.transmit(&mut burst)
+            };
             hand.advance(500);
             engine.step();
-            if is_out { far_rx.receive(&mut came, 1) } else { rx.receive(&mut came, 1) };
+            if is_out {
+                far_rx.receive(&mut came, 1)
+            } else {
+                rx.receive(&mut came, 1)
+            };
         }
         for frame in came.drain() {
             let is_in = RxReport::read(&frame).is_some_and(|report| report.outcome == RxOutcome::Ok);

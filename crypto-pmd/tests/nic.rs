@@ -13,7 +13,7 @@ const KINDS: [Kind; 4] = [Kind::Gcm, Kind::CbcSha1, Kind::Gcm, Kind::CbcSha1];
 
 #[test]
 fn jobs_of_all_kinds_come_back_right_and_in_order() {
-    for more in ["", "in_place = false", "alignment = 64", "segments = 1\nsa_slots = 4"] {
+    for more in ["", "in_place = false", "alignment = 64", "segments = 1\nsa_slots = 8"] {
         let more = more.to_owned();
         let text = nic_common::SMALL;
         let keys: Vec<&str> = more.lines().filter_map(|line| line.split(' ').next()).collect();

@@ -19,6 +19,10 @@ fn plan(fault: Fault, seed: u64, shift: u64) -> Faults {
     let ns = 20_000 + (seed.wrapping_mul(7919) + shift * 31_337) % 150_000;
     let faults = Faults::none().with_seed(seed);
     match fault {
+        // Now and then in the midst of a burst.
+        Fault::EngineHang | Fault::Reset | Fault::RingStuck | Fault::Removal if seed % 2 == 1 => {
+            faults.at_rate(fault, 0.003).lasting(150_000)
+        }
         // Of the whole card: twice, so that it is met again after it has come back.
         Fault::EngineHang | Fault::Reset | Fault::RingStuck => faults.at(fault, ns, Some(700_000)),
         Fault::Removal => faults.at(fault, ns, Some(900_000)).lasting(150_000),

@@ -67,7 +67,8 @@ impl Bound {
     }
 }
 
-/// The SA of each slot of the cards, of this core and of others.
+/// The SA of each slot of the cards, of this core and of others. An entry may outlive the binding: the SA itself says whether it is
+/// bound to the slot.
 #[derive(Debug, Default)]
 pub(crate) struct CardSlots(Vec<Option<SaSlot>>);
 

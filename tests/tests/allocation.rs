@@ -8,7 +8,18 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser as _;
+use crypto_pmd::drivers::Software;
+use crypto_pmd::inline::{RxOutcome, RxReport, Service, TxOffload};
+use crypto_pmd::{Key, Placement, QueuePairConfig, Registry};
+use ipsec_esp::header::esp::Spi;
 use ipsec_esp::header::link::Link;
+use ipsec_esp::inbound::Inbound;
+use ipsec_esp::outbound::Outbound;
+use ipsec_esp::sa::{Mode, Offload, SaParams};
+use ipsec_esp::selector::Selector;
+use ipsec_esp::spd::{Action, Direction, Policy};
+use ipsec_esp::stage::EspStage;
+use ipsec_esp::suite::Suite;
 use pipeline::lcore::{Ended, Idle, Lcore, PollingCore, Task, Turn, run};
 use pipeline::port::{NullTx, Receive, Replay, RxPort};
 use pipeline::stage::Stage;
@@ -232,6 +243,72 @@ fn an_owner_and_its_workers_make_no_heap_call_once_warm() {
         let done: u64 = workers.iter().flatten().map(crypto_pmd::crew::Worker::jobs_done).sum();
         let ledger = owner.ledger();
         assert!(ledger.is_exact() && ledger.sent == 40 * 1024 && done > 0, "{ledger:?}, {done}");
+    }
+}
+
+/// Heap calls while packets go out with requests, and come in with what a card that is none reports of them.
+fn heap_calls_with_a_card(service: Service) -> u64 {
+    let registry = Registry::new();
+    registry.attach(Software::new()).unwrap();
+    // NULL, so that what was not encrypted is what was decrypted.
+    let suite = Suite::parse("null-sha256").unwrap();
+    let params = SaParams {
+        spi: Spi(0x1001),
+        suite,
+        encryption_key: Key::new(&[]),
+        integrity_key: Key::new(&vec![7; suite.integrity_key_len()]),
+        mode: Mode::Tunnel { src: [192, 0, 2, 1].into(), dst: [192, 0, 2, 2].into() },
+        udp_encap: None,
+        esn: true,
+        replay_window: 1024,
+        sequence: 1,
+        offload: Offload::default(),
+    };
+    let pool = Pool::new(PoolConfig { buffers: 256, ..PoolConfig::default() }).unwrap();
+    let session = || registry.open(params.session_params(), Placement::Any).unwrap();
+    let dispatcher = || registry.dispatcher(&QueuePairConfig::default()).unwrap();
+    let (mut out, mut inn) =
+        (Outbound::new(Link::Ethernet, pool.clone()).unwrap(), Inbound::new(Link::Ethernet).unwrap());
+    let slot = out.add_sa(&params, session());
+    assert_eq!(inn.add_sa(&params, session()).unwrap(), slot);
+    out.set_inline(slot, Some((service, 9)), None).unwrap();
+    inn.set_inline(slot, Some((service, 9)), None).unwrap();
+    for (direction, spd) in [(Direction::Outbound, out.spd_mut()), (Direction::Inbound, inn.spd_mut())] {
+        let (selector, action) = (Selector::ANY, Action::Protect([slot].into_iter().collect()));
+        spd.add(Policy { direction, priority: 1, selector, action }).unwrap();
+    }
+    let mut out = EspStage::new(out, dispatcher(), Clock::new());
+    let mut inn = EspStage::new(inn, dispatcher(), Clock::new());
+    let options = Options::parse_from(["esp-replay", "--generate", "imix,flows=20"]);
+    let mut rx = Rewound(
+        Replay::of_packets(Source::of(&options).unwrap().capture, pool, 0, (0..512).collect()),
+        false,
+    );
+    let (mut burst, mut wire, mut done, mut came) = (Burst::new(), Burst::new(), Burst::new(), 0);
+    let mut pass = || {
+        while rx.receive(&mut burst, 64) != Receive::End {
+            out.process(&mut burst, &mut wire);
+            for packet in wire.iter_mut() {
+                let request = TxOffload::take(packet).unwrap();
+                let (slot, esn_high) = (request.slot, request.esn_high);
+                RxReport { service, outcome: RxOutcome::Ok, slot, esn_high }.write(packet);
+            }
+            inn.process(&mut wire, &mut done);
+            came += done.drain().count();
+        }
+    };
+    pass();
+    let before = COUNT.get();
+    pass();
+    let calls = COUNT.get() - before;
+    assert_eq!(came, 2 * 20 * 512, "{:?}", inn.half().counters().dropped);
+    calls
+}
+
+#[test]
+fn packets_of_which_a_card_does_the_work_make_no_heap_call() {
+    for service in [Service::Crypto, Service::Protocol] {
+        assert_eq!(heap_calls_with_a_card(service), 0, "{service:?}");
     }
 }
 

@@ -75,9 +75,6 @@ impl Inbound {
         if let Some(exported) = exported {
             sa.replay.absorb(exported);
         }
-        if let Some(old) = sa.bound {
-            self.cards.set(old.slot, None);
-        }
         sa.bind(bound);
         if let Some(bound) = bound {
             self.cards.set(bound.slot, Some(slot));

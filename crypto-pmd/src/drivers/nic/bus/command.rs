@@ -56,6 +56,30 @@ pub(crate) struct Command {
     pub(crate) service: u8,
 }
 
+impl Command {
+    /// The place of none.
+    pub(crate) const NOTHING: Self = {
+        let extent = Extent { address: 0, len: 0, pieces: 0 };
+        Self {
+            kind: Kind::Nothing,
+            decrypt: false,
+            has_esn: false,
+            epoch: 0,
+            sequence: 0,
+            session: 0,
+            esn_high: 0,
+            source: extent,
+            destination: extent,
+            cipher: (0, 0),
+            integrity: (0, 0),
+            iv: 0,
+            tag: 0,
+            link_len: 0,
+            service: 0,
+        }
+    };
+}
+
 const DECRYPT: u64 = 1 << 4;
 const ESN: u64 = 1 << 5;
 

@@ -131,6 +131,14 @@ impl Iommu {
         if matches!(window.memory, Memory::Packets(_)) { Ok(()) } else { Err(MemoryFault) }
     }
 
+    /// Asks for packet bytes that will be read soon.
+    #[inline]
+    pub(crate) fn fetch(&self, address: u64, len: usize) {
+        if let Ok((window, offset)) = self.translate(address, len) {
+            pipeline::memory::prefetch_span(window.pointer.wrapping_add(offset), len);
+        }
+    }
+
     /// The card reads packet bytes.
     #[inline]
     pub(crate) fn read(&self, address: u64, to: &mut [u8]) -> Result<(), MemoryFault> {

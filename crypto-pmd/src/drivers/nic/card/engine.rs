@@ -19,7 +19,7 @@ use crate::session::SessionId;
 use super::Device;
 use super::control::split;
 use super::fault::{Dice, Fault, Faults, Strike};
-use super::flight::{Flight, Flights};
+use super::flight::{Flight, Flights, Seat};
 use super::port::Port;
 use super::queue::CardQueue;
 
@@ -32,6 +32,14 @@ pub(super) fn capacity(profile: &Profile) -> usize {
     let busy = profile.busy_ns(64).max(1.0);
     let each = (latency as f64 / busy).ceil() as usize + 1;
     (profile.engines * each).clamp(2 * profile.burst, 4096)
+}
+
+/// A completion whose command was given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ghost {
+    pub(super) queue: u8,
+    pub(super) command: Command,
+    pub(super) outcome: Outcome,
 }
 
 /// How it is with a card.
@@ -65,17 +73,15 @@ pub struct Engine {
     jobs: JobBurst,
     done: JobBurst,
     /// What was read just now.
-    batch: Vec<Flight>,
+    batch: Vec<Seat>,
     pub(super) queues: Vec<CardQueue>,
     next_queue: usize,
     flights: Flights,
-    memory: Pool,
     /// When each engine is free again, in nanoseconds.
-    pub(super) free_at: Vec<f64>,
-    room: usize,
+    free_at: Vec<f64>,
     turns: u64,
     /// Completions that come after a reset has given their commands up.
-    pub(super) ghosts: Vec<Flight>,
+    ghosts: Vec<Ghost>,
     /// Of a card that is a NIC.
     pub(super) port: Option<Box<Port>>,
 }
@@ -84,7 +90,6 @@ impl Engine {
     pub(super) fn new(device: Arc<Device>, memory: Pool, faults: &Faults, port: Option<Box<Port>>) -> Self {
         let profile = &device.profile;
         let config = QueuePairConfig { depth: BATCH, far: false };
-        let room = capacity(profile);
         Self {
             life: Life::Running,
             link_up_at: None,
@@ -96,10 +101,8 @@ impl Engine {
             batch: Vec::with_capacity(BATCH),
             queues: (0..profile.queues).map(|_| CardQueue::default()).collect(),
             next_queue: 0,
-            flights: Flights::with_capacity(room + BATCH),
-            memory,
+            flights: Flights::new(capacity(profile), &memory),
             free_at: vec![0.0; profile.engines],
-            room,
             turns: 0,
             ghosts: Vec::with_capacity(BATCH),
             port,
@@ -272,12 +275,10 @@ impl Engine {
             port.give_up(queue, &self.device.counters, &mut self.ghosts);
         }
         let Self { flights, queues, device, ghosts, .. } = self;
-        flights.give_up(queue, |mut flight| {
+        flights.give_up(queue, |flight| {
             if flight.late && ghosts.len() < ghosts.capacity() {
-                let packet = flight.packet.take();
-                ghosts.push(flight);
-                let Some(ghost) = ghosts.last() else { return };
-                flight = Flight { packet, ..*ghost };
+                let Flight { command, outcome, queue, .. } = *flight;
+                ghosts.push(Ghost { queue, command, outcome });
             }
             let (Some(queue), Some(packet)) = (queues.get(usize::from(flight.queue)), &flight.packet) else {
                 return;
@@ -314,7 +315,7 @@ impl Engine {
                     self.ghosts.retain(|ghost| {
                         let is_of_it = usize::from(ghost.queue) == number;
                         if is_of_it {
-                            queue.complete(ghost);
+                            queue.complete(&ghost.command, ghost.outcome);
                         }
                         !is_of_it
                     });
@@ -344,12 +345,18 @@ impl Engine {
         if queue.role != Role::Crypt && self.port.is_some() {
             return self.serve_port(number, now);
         }
-        let room = self.room.saturating_sub(self.flights.len()).min(BATCH);
+        let room = self.flights.room().min(BATCH);
         let ready = queue.ready().min(room);
         if ready == 0 {
             return false;
         }
         self.read_commands(number, ready, now);
+        if self.life != Life::Running {
+            // What it had just read is lost with the rest.
+            let Self { batch, flights, .. } = self;
+            batch.drain(..).for_each(|seat| flights.end(seat));
+            return true;
+        }
         self.compute();
         self.send_off(now);
         true
@@ -358,33 +365,26 @@ impl Engine {
     /// Reads commands into `batch`, with what will go wrong with each.
     fn read_commands(&mut self, number: usize, count: usize, now: u64) {
         let mut read = 0;
-        while read < count && self.life == Life::Running {
-            if self.strikes_now(now) {
+        let is_calm = self.dice.is_calm();
+        while read < count {
+            if !is_calm && self.strikes_now(now) {
                 break;
             }
-            let Some(queue) = self.queues.get(number) else { return };
+            let Some(queue) = self.queues.get(number).filter(|queue| !queue.stuck) else { break };
             let Some(rings) = queue.rings() else { return };
             let sequence = queue.next.wrapping_add(read as u32);
             let command = Command::from_words(&rings.read_command(sequence));
             read += 1;
-            let bad = Command { sequence, ..EMPTY };
-            let mut flight = Flight {
-                queue: number as u8,
-                command: command.unwrap_or(bad),
-                packet: None,
-                outcome: Outcome::Done,
-                began: now,
-                due: 0,
-                twice: false,
-                late: false,
+            let outcome = match command {
+                None => Outcome::BadCommand,
+                Some(_) if is_calm => Outcome::Done,
+                Some(_) if self.happens(Fault::DescriptorError) => Outcome::BadCommand,
+                Some(_) if self.happens(Fault::MemoryFault) => Outcome::MemoryFault,
+                Some(_) => Outcome::Done,
             };
-            if command.is_none() || self.happens(Fault::DescriptorError) {
-                flight.outcome = Outcome::BadCommand;
-            } else if self.happens(Fault::MemoryFault) {
-                flight.outcome = Outcome::MemoryFault;
-            }
-            if flight.command.kind != Kind::Nothing {
-                self.batch.push(flight);
+            let command = command.unwrap_or(Command { sequence, kind: Kind::Crypt, ..Command::NOTHING });
+            if command.kind != Kind::Nothing {
+                self.batch.extend(self.flights.begin(number as u8, command, outcome, now));
             }
         }
         if let Some(queue) = self.queues.get_mut(number) {
@@ -417,13 +417,20 @@ impl Engine {
 
     /// Takes packets in and has them computed.
     fn compute(&mut self) {
-        let Self { batch, queues, device, memory, jobs, done, compute, .. } = self;
-        for (place, flight) in
-            batch.iter_mut().enumerate().filter(|(_, flight)| flight.outcome == Outcome::Done)
-        {
+        let Self { batch, flights, queues, device, jobs, done, compute, .. } = self;
+        for (place, &seat) in batch.iter().enumerate() {
+            // Packets come from another core's cache: the one after the next is asked for.
+            if let Some(ahead) = batch.get(place + 2).and_then(|&seat| flights.get(seat))
+                && ahead.command.source.pieces == 1
+            {
+                device.iommu.fetch(ahead.command.source.address, ahead.command.source.len as usize);
+            }
+            let Some(flight) = flights.get_mut(seat).filter(|flight| flight.outcome == Outcome::Done) else {
+                continue;
+            };
             let Some(queue) = queues.get(usize::from(flight.queue)) else { continue };
-            match take_in(queue, device, memory, &flight.command) {
-                Ok(packet) => jobs.push_with(|| job_of(packet, &flight.command, place)),
+            match take_in(queue, device, flight) {
+                Ok(packet) => jobs.push_with(|| job_of(packet, &flight.command, seat)),
                 Err(outcome) => flight.outcome = outcome,
             }
         }
@@ -434,9 +441,11 @@ impl Engine {
                 break;
             }
             for job in done.drain() {
-                let Some(flight) = batch.get_mut(job.cookie() as usize) else { continue };
-                flight.outcome = outcome_of(job.status());
-                flight.packet = Some(job.into_packet());
+                let (seat, status) = (job.cookie() as Seat, job.status());
+                if let Some(flight) = flights.get_mut(seat) {
+                    flight.outcome = outcome_of(status);
+                    flight.packet = Some(job.into_packet());
+                }
             }
         }
     }
@@ -444,37 +453,64 @@ impl Engine {
     /// Says when each is due.
     fn send_off(&mut self, now: u64) {
         let mut batch = std::mem::take(&mut self.batch);
-        for mut flight in batch.drain(..) {
-            if flight.outcome == Outcome::Done && flight.command.decrypt && self.happens(Fault::IcvError) {
-                flight.outcome = Outcome::IntegrityFailed;
-            }
+        let (is_calm, is_timed) = (self.dice.is_calm(), self.device.profile.is_timed());
+        let mut bytes = 0;
+        for seat in batch.drain(..) {
+            let Some(flight) = self.flights.get_mut(seat) else { continue };
             let len = flight.command.source.len as usize;
-            let busy = self.device.profile.busy_ns(len);
-            let Some(engine) = self.free_at.iter_mut().min_by(|one, other| one.total_cmp(other)) else {
-                continue;
-            };
-            let start = engine.max(now as f64);
-            *engine = start + busy;
-            let ready = *engine;
-            let latency = self.latency();
-            flight.began = start as u64;
-            flight.due = (ready + latency as f64).ceil() as u64;
-            self.device.counters.bytes.fetch_add(len as u64, Ordering::Relaxed);
-            if let Some(late) = self.dice.strikes(Fault::Late) {
-                self.device.counters.struck(Fault::Late);
-                flight.due = flight.due.saturating_add(late);
-                flight.late = true;
+            bytes += len as u64;
+            let (mut began, mut due) = (now, now);
+            if is_timed {
+                (began, due) = self.time(now, len);
             }
-            if self.happens(Fault::OutOfOrder) {
-                flight.due = flight.due.saturating_add(4 * (busy as u64 + latency));
+            let Some(flight) = self.flights.get_mut(seat) else { continue };
+            (flight.began, flight.due) = (began, due);
+            if !is_calm {
+                self.go_wrong(seat);
             }
-            if self.happens(Fault::Never) {
-                flight.due = u64::MAX;
-            }
-            flight.twice = self.happens(Fault::Twice);
-            self.flights.add(flight);
+            let due = self.flights.get(seat).map_or(due, |flight| flight.due);
+            self.flights.send(seat, due);
         }
+        self.device.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.batch = batch;
+    }
+
+    /// When an engine begins so many bytes, and when the result is there.
+    pub(super) fn time(&mut self, now: u64, len: usize) -> (u64, u64) {
+        let busy = self.device.profile.busy_ns(len);
+        let Some(engine) = self.free_at.iter_mut().min_by(|one, other| one.total_cmp(other)) else {
+            return (now, now);
+        };
+        let start = engine.max(now as f64);
+        *engine = start + busy;
+        let ready = *engine;
+        (start as u64, ready as u64 + 1 + self.latency())
+    }
+
+    /// What goes wrong with a command on its way back.
+    #[cold]
+    fn go_wrong(&mut self, seat: Seat) {
+        let Some(flight) = self.flights.get(seat) else { return };
+        let (decrypts, span) =
+            (flight.outcome == Outcome::Done && flight.command.decrypt, flight.due - flight.began);
+        let is_rejected = decrypts && self.happens(Fault::IcvError);
+        let late = self.dice.strikes(Fault::Late);
+        if late.is_some() {
+            self.device.counters.struck(Fault::Late);
+        }
+        let overtaken = self.happens(Fault::OutOfOrder);
+        let never = self.happens(Fault::Never);
+        let twice = self.happens(Fault::Twice);
+        let Some(flight) = self.flights.get_mut(seat) else { return };
+        if is_rejected {
+            flight.outcome = Outcome::IntegrityFailed;
+        }
+        (flight.late, flight.twice) = (late.is_some(), twice);
+        flight.due =
+            flight.due.saturating_add(late.unwrap_or(0)).saturating_add(if overtaken { 4 * span } else { 0 });
+        if never {
+            flight.due = u64::MAX;
+        }
     }
 
     pub(super) fn latency(&mut self) -> u64 {
@@ -487,19 +523,23 @@ impl Engine {
 
     /// Writes results and completions that are due; false when one found no room.
     fn bring_back(&mut self, now: u64) -> bool {
-        while let Some(mut flight) = self.flights.pop_due(now) {
+        let (mut completions, mut queues_rung) = (0_u64, 0_u64);
+        let mut all = true;
+        let Self { queues, device, flights, .. } = self;
+        while let Some(seat) = flights.pop_due(now) {
+            let Some(flight) = flights.get_mut(seat) else { continue };
             let number = usize::from(flight.queue);
-            let Self { queues, device, .. } = self;
             let Some(queue) = queues.get_mut(number) else { continue };
             let count = if flight.twice { 2 } else { 1 };
             if !queue.can_complete(number, &device.registers, count) {
-                self.flights.put_back(flight);
-                return false;
+                flights.put_back(seat);
+                all = false;
+                break;
             }
-            if let Some(packet) = flight.packet.take().filter(|_| flight.outcome == Outcome::Done) {
+            if let Some(packet) = flight.packet.as_ref().filter(|_| flight.outcome == Outcome::Done) {
                 let command = &flight.command;
                 let elsewhere = command.destination.pieces > 0;
-                let (start, bytes) = if elsewhere { (0, packet.data()) } else { result_of(command, &packet) };
+                let (start, bytes) = if elsewhere { (0, packet.data()) } else { result_of(command, packet) };
                 if queue.write(&device.iommu, command, elsewhere, start, bytes).is_err() {
                     flight.outcome = Outcome::MemoryFault;
                 }
@@ -508,12 +548,17 @@ impl Engine {
                 let faults = device.registers.peek(registers::MEMORY_FAULTS);
                 device.registers.poke(registers::MEMORY_FAULTS, faults + 1);
             }
-            (0..count).for_each(|_| queue.complete(&flight));
-            let cause = device.registers.peek(registers::INTERRUPT_CAUSE);
-            device.registers.poke(registers::INTERRUPT_CAUSE, cause | 1 << number);
-            device.counters.completions.fetch_add(u64::from(count), Ordering::Relaxed);
+            (0..count).for_each(|_| queue.complete(&flight.command, flight.outcome));
+            completions += u64::from(count);
+            queues_rung |= 1 << number;
+            flights.end(seat);
         }
-        true
+        if completions > 0 {
+            let cause = device.registers.peek(registers::INTERRUPT_CAUSE);
+            device.registers.poke(registers::INTERRUPT_CAUSE, cause | queues_rung);
+            device.counters.completions.fetch_add(completions, Ordering::Relaxed);
+        }
+        all
     }
 
     /// Whether it is being reset or is out of its slot, so that frames which arrive are lost. One that hangs lets them wait.
@@ -528,35 +573,14 @@ impl Engine {
     }
 }
 
-pub(super) const EMPTY: Command = Command {
-    kind: Kind::Crypt,
-    decrypt: false,
-    has_esn: false,
-    epoch: 0,
-    sequence: 0,
-    session: 0,
-    esn_high: 0,
-    source: NO_BYTES,
-    destination: NO_BYTES,
-    cipher: (0, 0),
-    integrity: (0, 0),
-    iv: 0,
-    tag: 0,
-    link_len: 0,
-    service: 0,
-};
-const NO_BYTES: crate::drivers::nic::bus::command::Extent =
-    crate::drivers::nic::bus::command::Extent { address: 0, len: 0, pieces: 0 };
-
-/// A packet, in the card's own memory.
-fn take_in(queue: &CardQueue, device: &Device, memory: &Pool, command: &Command) -> Result<Mbuf, Outcome> {
+/// A command's packet, in the card's own memory.
+#[inline]
+fn take_in(queue: &CardQueue, device: &Device, flight: &mut Flight) -> Result<Mbuf, Outcome> {
+    let command = &flight.command;
     let len = command.source.len as usize;
     if len > device.profile.max_packet || command.kind != Kind::Crypt {
         return Err(Outcome::BadCommand);
     }
-    let mut packet = memory.alloc().ok_or(Outcome::BadCommand)?;
-    let to = packet.append(len).ok_or(Outcome::BadCommand)?;
-    queue.read(&device.iommu, command, to).map_err(|_| Outcome::MemoryFault)?;
     if command.destination.pieces > 0 && (command.destination.len as usize) < len {
         return Err(Outcome::BadRange);
     }
@@ -564,10 +588,16 @@ fn take_in(queue: &CardQueue, device: &Device, memory: &Pool, command: &Command)
     for (address, len) in queue.pieces(command, command.destination.pieces > 0) {
         device.iommu.check(address, len).map_err(|_| Outcome::MemoryFault)?;
     }
-    Ok(packet)
+    let packet = flight.packet.as_mut().ok_or(Outcome::BadCommand)?;
+    packet.truncate(len);
+    let missing = len - packet.packet_len();
+    packet.append(missing).ok_or(Outcome::BadCommand)?;
+    queue.read(&device.iommu, command, packet.data_mut()).map_err(|_| Outcome::MemoryFault)?;
+    flight.packet.take().ok_or(Outcome::BadCommand)
 }
 
-fn job_of(packet: Mbuf, command: &Command, place: usize) -> Job {
+#[inline]
+fn job_of(packet: Mbuf, command: &Command, seat: Seat) -> Job {
     let (slot, generation) = split(command.session);
     let operation = if command.decrypt { Operation::Decrypt } else { Operation::Encrypt };
     let job = Job::new(packet, SessionId::new(slot, generation), operation)
@@ -575,7 +605,7 @@ fn job_of(packet: Mbuf, command: &Command, place: usize) -> Job {
         .with_integrity(command.integrity.0, command.integrity.1)
         .with_iv(command.iv)
         .with_tag(command.tag)
-        .with_cookie(place as u64);
+        .with_cookie(seat.into());
     if command.has_esn { job.with_esn_high(command.esn_high) } else { job }
 }
 

@@ -258,6 +258,7 @@ pub(super) struct Dice {
     armed: [u64; Fault::ALL.len()],
     /// Whether there is a rule for a fault at all.
     has: [bool; Fault::ALL.len()],
+    calm: bool,
 }
 
 /// A fault whose time has come.
@@ -278,7 +279,14 @@ impl Dice {
             occasions: [0; Fault::ALL.len()],
             armed: [0; Fault::ALL.len()],
             has,
+            calm: faults.rules.is_empty(),
         }
+    }
+
+    /// Whether nothing goes wrong at any occasion.
+    #[inline(always)]
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm
     }
 
     /// For what is drawn besides faults.

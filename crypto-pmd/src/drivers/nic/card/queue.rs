@@ -10,8 +10,6 @@ use crate::drivers::nic::bus::receipt;
 use crate::drivers::nic::bus::registers::{OfQueue, Registers, Role};
 use crate::drivers::nic::bus::ring::{Layout, Rings};
 
-use super::flight::Flight;
-
 #[derive(Debug, Default)]
 pub(super) struct CardQueue {
     /// What the register said when it was last looked at.
@@ -94,12 +92,7 @@ impl CardQueue {
     }
 
     #[inline]
-    pub(super) fn complete(&mut self, flight: &Flight) {
-        self.complete_command(&flight.command, flight.outcome);
-    }
-
-    #[inline]
-    pub(super) fn complete_command(&mut self, command: &Command, outcome: Outcome) {
+    pub(super) fn complete(&mut self, command: &Command, outcome: Outcome) {
         let completion = Completion { outcome, epoch: command.epoch, sequence: command.sequence };
         let number = self.completed;
         if let Some(rings) = self.rings() {
@@ -132,6 +125,9 @@ impl CardQueue {
     /// Copies a packet into the card's memory.
     #[inline]
     pub(super) fn read(&self, iommu: &Iommu, command: &Command, to: &mut [u8]) -> Result<(), MemoryFault> {
+        if command.source.pieces == 1 {
+            return iommu.read(command.source.address, to);
+        }
         let mut to = to;
         for (address, len) in self.pieces(command, false) {
             let (part, rest) = to.split_at_mut(len.min(to.len()));

@@ -79,7 +79,8 @@ impl Nic {
         let mut capabilities = profile.capabilities.clone();
         if config.paced {
             let busy = profile.busy_ns(profile.max_packet.min(1500)) as u64;
-            capabilities.latency_ns = Some(profile.latency.ns + profile.latency.jitter_ns / 2 + busy);
+            // Jobs leave in order, so each waits for the slowest of those around it.
+            capabilities.latency_ns = Some(profile.latency.ns + profile.latency.jitter_ns + busy);
         }
         let shared = Arc::new(Shared::new(card, config)?);
         Ok(Self { name: format!("nic{}", config.unit), capabilities, shared })

@@ -3,8 +3,8 @@
 //! Invariants: a job is in the window from submit to poll, and its packet is not looked at while the card may have it; the card is told of
 //! commands only after they are whole; every job that was taken leaves once.
 
+use pipeline::Mbuf;
 use pipeline::clock::Tick;
-use pipeline::{MAX_BURST, Mbuf};
 use std::sync::Arc;
 
 use crate::device::{QueuePair, QueuePairConfig};
@@ -19,7 +19,7 @@ use crate::key_op::Unblock;
 
 use super::keeper::{CardSession, Place, Shared};
 use super::state::{Health, Phase};
-use super::window::{Mark, Window};
+use super::window::Window;
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -105,63 +105,68 @@ impl Queue {
         self.is_enabled
     }
 
-    pub(super) fn ring_doorbell(&mut self) {
+    /// Tells the card of the commands before this number.
+    pub(super) fn ring_doorbell(&mut self, tail: u32) {
         self.bells = self.bells.wrapping_add(1);
-        let value = u64::from(self.window.tail) | u64::from(self.bells) << 32;
+        let value = u64::from(tail) | u64::from(self.bells) << 32;
         self.shared.bus.write(QueueRegister::Tail.of(self.place.number), value);
         self.place.counters.doorbells.add(1);
     }
 
-    /// The bus address of bytes, looked up anew where they lie in another window than the last.
-    #[inline(always)]
-    fn address_of(&mut self, bytes: &[u8]) -> Option<u64> {
-        match self.mapped.address_of(bytes) {
-            Some(address) => Some(address),
-            None => self.address_elsewhere(bytes),
-        }
-    }
-
-    #[cold]
-    fn address_elsewhere(&mut self, bytes: &[u8]) -> Option<u64> {
-        let mapped = self.shared.bus.iommu().find(bytes)?;
-        self.mapped = mapped;
-        mapped.address_of(bytes)
-    }
-
-    /// Takes one job.
-    #[inline(always)]
-    fn take(&mut self, job: Job) {
-        let number = self.window.tail;
-        let Some(handle) = self.sessions.find(job.session()).map(|session| session.handle) else {
-            self.window.add(job, Mark::Issued);
-            return self.window.finish(number, Status::UnknownSession);
-        };
-        let source = job.source();
-        let is_plain = !source.is_chained()
-            && job.is_in_place()
-            && job.extension().is_none()
-            && self.shared.profile.in_place
-            && source.packet_len() <= self.shared.profile.max_packet;
-        let address = if is_plain { self.address_of(job.source().data()) } else { None };
-        match address.filter(|address| address & (self.shared.profile.alignment as u64 - 1) == 0) {
-            Some(address) => {
-                let source = Extent { address, len: job.source().packet_len() as u32, pieces: 1 };
-                let command = command_of(&job, handle, number, self.phase.epoch, source, Extent::default());
-                if let Some(rings) = Rings::over(cells(&self.place.words), self.layout) {
+    /// Writes the commands of the first `count` jobs; a bit for each that is in some way out of the ordinary, and has none yet.
+    #[inline]
+    fn write_plain(&mut self, jobs: &[Job], first: u32) -> u64 {
+        let Self { sessions, shared, place, layout, mapped, phase, .. } = self;
+        let Some(rings) = Rings::over(cells(&place.words), *layout) else { return u64::MAX };
+        let profile = &shared.profile;
+        let (longest, mask) = (profile.max_packet, profile.alignment as u64 - 1);
+        let (mut others, mut last) = (0, None);
+        for (at, job) in jobs.iter().enumerate() {
+            let session = job.session();
+            let handle = match last {
+                Some((id, handle)) if id == session => handle,
+                _ => {
+                    let Some(found) = sessions.find(session) else {
+                        others |= 1 << at;
+                        continue;
+                    };
+                    last = Some((session, found.handle));
+                    found.handle
+                }
+            };
+            let source = job.source();
+            let len = source.packet_len();
+            let is_plain = profile.in_place
+                && !source.is_chained()
+                && job.is_in_place()
+                && job.extension().is_none()
+                && len <= longest;
+            let address = if is_plain { address_of(mapped, shared, source.data()) } else { None };
+            match address.filter(|address| address & mask == 0) {
+                Some(address) => {
+                    let number = first.wrapping_add(at as u32);
+                    let source = Extent { address, len: len as u32, pieces: 1 };
+                    let command = command_of(job, handle, number, phase.epoch, source, Extent::default());
                     rings.write_command(number, command.to_words());
                 }
-                self.window.add(job, Mark::Issued);
+                None => others |= 1 << at,
             }
-            None => self.take_other(job, handle),
         }
+        others
     }
 
-    /// A job that is in some way out of the ordinary.
+    /// A job in the window for which there is no command yet.
     #[cold]
-    fn take_other(&mut self, job: Job, handle: u32) {
-        let number = self.window.tail;
-        self.window.add(job, Mark::Issued);
-        if !self.write(number, handle) {
+    fn write_other(&mut self, number: u32) {
+        let written = match self.handle_of(number) {
+            Some(handle) => self.write(number, handle),
+            None => false,
+        };
+        if !written {
+            // The card is to see nothing in its place.
+            if let Some(rings) = self.rings() {
+                rings.write_command(number, [0; 8]);
+            }
             self.place.counters.by_host.add(1);
             self.do_here(number);
         }
@@ -215,13 +220,13 @@ impl Queue {
         // Where the card may not or cannot reach the packet, it works on a copy.
         let direct = extent(job.source(), false);
         let elsewhere = !job.is_in_place();
-        let (source, destination, copy, result_in_copy) = match direct {
-            Some(source) if in_place && !elsewhere => (source, Extent::default(), None, false),
+        let (source, destination, copy) = match direct {
+            Some(source) if in_place && !elsewhere => (source, Extent::default(), None),
             Some(source) => {
                 // The result goes to a packet of the driver's own first, so that nothing is changed before it is there.
                 let Some(copy) = self.empty_copy(len) else { return false };
                 let Some(to) = extent(&copy, true) else { return false };
-                (source, to, Some(copy), true)
+                (source, to, Some(copy))
             }
             None => {
                 let Some(mut copy) = self.empty_copy(len) else { return false };
@@ -229,14 +234,14 @@ impl Queue {
                     return false;
                 }
                 let Some(source) = extent(&copy, false) else { return false };
-                (source, Extent::default(), Some(copy), true)
+                (source, Extent::default(), Some(copy))
             }
         };
         let command = command_of(job, handle, number, self.phase.epoch, source, destination);
         rings.write_command(number, command.to_words());
         if let Some(copy) = copy {
             self.place.counters.copied.add(1);
-            self.window.set_copy(number, copy, result_in_copy);
+            self.window.set_copy(number, copy);
         }
         true
     }
@@ -252,11 +257,17 @@ impl Queue {
     #[inline]
     pub(super) fn read_completions(&mut self) -> usize {
         let before = self.read;
-        loop {
-            let number = self.read;
-            let Some(word) = self.rings().and_then(|rings| rings.completion(number)) else { break };
-            self.read = number.wrapping_add(1);
-            self.complete(word);
+        let epoch = self.phase.epoch as u8;
+        while let Some(word) = self.rings().and_then(|rings| rings.completion(self.read)) {
+            self.read = self.read.wrapping_add(1);
+            let Some(completion) = Completion::from_word(word).filter(|one| one.epoch == epoch) else {
+                self.place.counters.stale.add(1);
+                continue;
+            };
+            let Completion { outcome, sequence, .. } = completion;
+            if !(outcome == Outcome::Done && self.window.done(sequence)) {
+                self.complete_other(sequence, outcome);
+            }
         }
         let told = self.read.wrapping_sub(self.read_told) as usize;
         if told >= self.layout.depth() / 2 {
@@ -266,30 +277,17 @@ impl Queue {
         self.read.wrapping_sub(before) as usize
     }
 
-    #[inline(always)]
-    fn complete(&mut self, word: u64) {
-        let completion = Completion::from_word(word).filter(|completion| {
-            completion.epoch == self.phase.epoch as u8
-                && self.window.holds(completion.sequence)
-                && self.window.mark(completion.sequence) == Mark::Issued
-        });
-        let Some(Completion { outcome, sequence, .. }) = completion else {
-            // Twice, or from before a reset: it belongs to nothing.
-            return self.place.counters.stale.add(1);
-        };
-        if outcome == Outcome::Done && self.window.copy(sequence).is_none() {
-            return self.window.finish(sequence, Status::Done);
-        }
-        self.complete_other(sequence, outcome);
-    }
-
     #[cold]
     fn complete_other(&mut self, number: u32, outcome: Outcome) {
         let counters = &self.place.counters;
+        if !self.window.is_issued(number) {
+            // Twice, or from before a reset: it belongs to nothing.
+            return counters.stale.add(1);
+        }
         match outcome {
             Outcome::Done => {
                 let copy = self.window.take_copy(number);
-                let (Some(job), Some((copy, _))) = (self.window.job_mut(number), copy) else { return };
+                let (Some(job), Some(copy)) = (self.window.job_mut(number), copy) else { return };
                 let status = deliver(job, copy.data());
                 self.window.finish(number, status);
             }
@@ -313,26 +311,26 @@ impl Queue {
         }
     }
 
-    /// Hands finished jobs out, in their order, while there is room.
-    #[inline]
-    fn release(&mut self, done: &mut JobBurst) -> usize {
-        let before = done.len();
-        while done.room() > 0
-            && self.window.len() > 0
-            && let Some(job) = self.window.release()
-        {
-            done.push_with(|| job);
-        }
-        let released = done.len() - before;
-        self.place.counters.finished.add(released as u64);
-        released
-    }
-
     /// Session of a job in the window, as the card knows it.
     pub(super) fn handle_of(&self, number: u32) -> Option<u32> {
         let job = self.window.job(number)?;
         self.sessions.find(job.session()).map(|session| session.handle)
     }
+}
+
+/// The bus address of bytes, looked up anew where they lie in another window than the last.
+#[inline(always)]
+fn address_of(mapped: &mut Mapped, shared: &Shared, bytes: &[u8]) -> Option<u64> {
+    match mapped.address_of(bytes) {
+        Some(address) => Some(address),
+        None => address_elsewhere(mapped, shared, bytes),
+    }
+}
+
+#[cold]
+fn address_elsewhere(mapped: &mut Mapped, shared: &Shared, bytes: &[u8]) -> Option<u64> {
+    *mapped = shared.bus.iommu().find(bytes)?;
+    mapped.address_of(bytes)
 }
 
 #[inline(always)]
@@ -372,18 +370,19 @@ impl QueuePair for Queue {
             return 0;
         }
         let room = self.depth.saturating_sub(self.window.len());
-        let count = room.min(jobs.len()).min(MAX_BURST);
-        let mut left = self.burst;
-        for job in jobs.drain_front(count) {
-            self.take(job);
-            left -= 1;
-            if left == 0 {
-                self.ring_doorbell();
-                left = self.burst;
-            }
+        let count = self.window.room(room.min(jobs.len()));
+        let first = self.window.tail;
+        let others = self.write_plain(jobs.as_slice().get(..count).unwrap_or_default(), first);
+        self.window.add(jobs, count);
+        if others != 0 {
+            let bits = (0..count as u32).filter(|bit| others >> bit & 1 == 1);
+            bits.for_each(|bit| self.write_other(first.wrapping_add(bit)));
         }
-        if left < self.burst {
-            self.ring_doorbell();
+        // A card takes so many at once.
+        let mut rung = 0;
+        while rung < count {
+            rung = count.min(rung + self.burst);
+            self.ring_doorbell(first.wrapping_add(rung as u32));
         }
         self.place.counters.submitted.add(count as u64);
         count
@@ -401,7 +400,8 @@ impl QueuePair for Queue {
         if self.is_ready() {
             self.read_completions();
         }
-        let released = self.release(done);
+        let released = self.window.release(done);
+        self.place.counters.finished.add(released as u64);
         self.place.counters.polls.add(1);
         self.place.counters.depth_sum.add(inside as u64);
         if self.window.head == before {

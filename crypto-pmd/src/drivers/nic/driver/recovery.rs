@@ -5,7 +5,6 @@ use crate::job::Status;
 
 use super::queue::Queue;
 use super::state::Health;
-use super::window::Mark;
 
 impl Queue {
     /// Whether the card works and has this queue pair's rings.
@@ -59,14 +58,14 @@ impl Queue {
             return false;
         }
         if head != tail {
-            self.ring_doorbell();
+            self.ring_doorbell(tail);
         }
         true
     }
 
     /// Writes a job's command again, or one that says that there is nothing to do.
     fn write_again(&mut self, number: u32) {
-        if self.window.mark(number) == Mark::Issued {
+        if self.window.is_issued(number) {
             drop(self.window.take_copy(number));
             match self.handle_of(number) {
                 Some(handle) if self.write(number, handle) => {
@@ -98,7 +97,7 @@ impl Queue {
         let begun = begun.wrapping_sub(head).min(tail.wrapping_sub(head));
         for step in 0..begun {
             let number = head.wrapping_add(step);
-            if self.window.mark(number) == Mark::Issued && self.window.is_written_over(number) {
+            if self.window.is_issued(number) && self.window.is_written_over(number) {
                 self.place.counters.indeterminate.add(1);
                 self.window.finish(number, Status::Indeterminate);
             }
@@ -120,7 +119,7 @@ impl Queue {
         let (head, tail) = (self.window.head, self.window.tail);
         for step in 0..tail.wrapping_sub(head) {
             let number = head.wrapping_add(step);
-            if self.window.mark(number) == Mark::Issued {
+            if self.window.is_issued(number) {
                 self.place.counters.handed_back.add(1);
                 self.window.finish(number, Status::Retry);
             }
@@ -162,6 +161,6 @@ impl Queue {
         }
         self.was_nudged = true;
         self.place.counters.nudges.add(1);
-        self.ring_doorbell();
+        self.ring_doorbell(self.window.tail);
     }
 }

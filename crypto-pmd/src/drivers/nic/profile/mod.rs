@@ -154,6 +154,12 @@ impl Profile {
         file::parse(file, text)
     }
 
+    /// Whether anything takes time besides what it costs to compute.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.bandwidth_mbps > 0 || self.operation_ns > 0 || self.latency != Latency::default()
+    }
+
     /// Nanoseconds that an engine is busy with `bytes` bytes.
     #[must_use]
     pub fn busy_ns(&self, bytes: usize) -> f64 {

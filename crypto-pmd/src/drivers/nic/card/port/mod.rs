@@ -15,17 +15,16 @@ use std::io;
 use pipeline::{Mbuf, Pool};
 
 use crate::device::{QueuePair, QueuePairConfig};
-use crate::drivers::nic::bus::command::{Command, Outcome};
+use crate::drivers::nic::bus::command::{Command, Kind, Outcome};
 use crate::drivers::nic::bus::receipt::Receipt;
 use crate::drivers::nic::bus::registers::{self, Role};
 use crate::job::{Job, JobBurst, Operation, Status};
 
 use super::Device;
 use super::counters::{Counters, Frames};
-use super::engine::{BATCH, Engine, capacity};
+use super::engine::{BATCH, Engine, Ghost, capacity};
 use super::esp::{CardSa, Ranges};
 use super::fault::Fault;
-use super::flight::Flight;
 use super::ivs::Ivs;
 
 /// A frame that waits to leave.
@@ -105,7 +104,7 @@ impl Port {
     }
 
     /// What is inside of a queue pair, or of all, is gone, but for completions that come very late.
-    pub(super) fn give_up(&mut self, queue: Option<u8>, counters: &Counters, ghosts: &mut Vec<Flight>) {
+    pub(super) fn give_up(&mut self, queue: Option<u8>, counters: &Counters, ghosts: &mut Vec<Ghost>) {
         let is_its = |number: u8| queue.is_none_or(|queue| queue == number);
         let before = self.leaving.len();
         self.leaving.retain(|leaving| !is_its(leaving.queue));
@@ -116,7 +115,7 @@ impl Port {
             if goes {
                 lost += usize::from(due.frame.is_some());
                 if due.late && ghosts.len() < ghosts.capacity() {
-                    ghosts.push(due.ghost());
+                    ghosts.push(Ghost { queue: due.queue, command: due.command, outcome: due.outcome });
                 }
             }
             !goes
@@ -158,22 +157,6 @@ impl Port {
     }
 }
 
-impl Due {
-    /// Its completion alone.
-    fn ghost(&self) -> Flight {
-        Flight {
-            queue: self.queue,
-            command: self.command,
-            packet: None,
-            outcome: self.outcome,
-            began: 0,
-            due: u64::MAX,
-            twice: false,
-            late: false,
-        }
-    }
-}
-
 impl Engine {
     /// Begins what the host has written for a queue pair of frames.
     pub(super) fn serve_port(&mut self, number: usize, now: u64) -> bool {
@@ -186,13 +169,7 @@ impl Engine {
 
     /// When an engine is through with so many bytes, and their latency is over.
     fn through(&mut self, len: usize, now: u64) -> u64 {
-        let busy = self.device.profile.busy_ns(len);
-        let latency = self.latency();
-        let Some(engine) = self.free_at.iter_mut().min_by(|one, other| one.total_cmp(other)) else {
-            return now;
-        };
-        *engine = engine.max(now as f64) + busy;
-        (*engine + latency as f64).ceil() as u64
+        self.time(now, len).1
     }
 
     /// Commands of a queue pair for frames, each with the outcome that a fault gives it.
@@ -211,7 +188,7 @@ impl Engine {
             } else {
                 Outcome::Done
             };
-            to(command.unwrap_or(Command { sequence, ..super::engine::EMPTY }), outcome);
+            to(command.unwrap_or(Command { sequence, kind: Kind::Crypt, ..Command::NOTHING }), outcome);
         }
         if let Some(queue) = self.queues.get_mut(number) {
             queue.next = queue.next.wrapping_add(read as u32);
@@ -286,7 +263,7 @@ impl Engine {
                 let faults = device.registers.peek(registers::MEMORY_FAULTS);
                 device.registers.poke(registers::MEMORY_FAULTS, faults + 1);
             }
-            (0..count).for_each(|_| queue.complete_command(&due.command, due.outcome));
+            (0..count).for_each(|_| queue.complete(&due.command, due.outcome));
             counters.completions.fetch_add(u64::from(count), std::sync::atomic::Ordering::Relaxed);
         }
         true

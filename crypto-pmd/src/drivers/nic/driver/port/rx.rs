@@ -96,20 +96,11 @@ impl NicRx {
             let Some(address) = address else { break };
             let command = Command {
                 kind: Kind::Receive,
-                decrypt: false,
-                has_esn: false,
                 epoch: queue.phase.epoch as u8,
                 sequence: queue.tail,
-                session: 0,
-                esn_high: 0,
                 source: Extent { address, len: buffer.packet_len() as u32, pieces: 1 },
-                destination: Extent::default(),
-                cipher: (0, 0),
-                integrity: (0, 0),
-                iv: 0,
-                tag: 0,
                 link_len: if self.is_ethernet { ETHERNET } else { 0 },
-                service: 0,
+                ..Command::NOTHING
             };
             if let Some(rings) = queue.rings() {
                 rings.write_command(queue.tail, command.to_words());

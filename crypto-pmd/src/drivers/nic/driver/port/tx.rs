@@ -7,7 +7,7 @@ use pipeline::stats::{Reason, Tally};
 use pipeline::{Burst, Ledger, Mbuf};
 
 use crate::drivers::nic::bus::association::code_of;
-use crate::drivers::nic::bus::command::{Command, Extent, Kind, Outcome};
+use crate::drivers::nic::bus::command::{Command, Kind, Outcome};
 use crate::drivers::nic::driver::state::Health;
 use crate::inline::{Service, TxOffload};
 
@@ -132,20 +132,14 @@ impl NicTx {
         let esn_high = request.map_or(0, |request| request.esn_high);
         let command = Command {
             kind: Kind::Transmit,
-            decrypt: false,
-            has_esn: false,
             epoch: queue.phase.epoch as u8,
             sequence: queue.tail,
             session: handle.unwrap_or(0),
             esn_high,
             source,
-            destination: Extent::default(),
-            cipher: (0, 0),
-            integrity: (0, 0),
-            iv: 0,
-            tag: 0,
             link_len: packet.l2_len() as u8,
             service: request.map_or(0, |request| code_of(request.service)),
+            ..Command::NOTHING
         };
         // Counted before the card can see it.
         if let (Some(handle), Some(Service::Protocol)) = (handle, request.map(|request| request.service)) {
