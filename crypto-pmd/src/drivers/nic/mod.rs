@@ -22,6 +22,6 @@ mod card;
 mod driver;
 mod profile;
 
-pub use card::{Card, CardConfig, Engine, Engines, Fault, FaultError, Faults, Runner};
-pub use driver::{Health, Nic, NicConfig, NicCounters};
+pub use card::{Card, CardConfig, Engine, Engines, Fault, FaultError, Faults, Runner, WireRx, WireTx};
+pub use driver::{Health, Nic, NicConfig, NicCounters, NicRx, NicTx};
 pub use profile::{KeyTiming, Latency, Profile, ProfileError, Services};
