@@ -105,7 +105,7 @@ impl NicRx {
             if let Some(rings) = queue.rings() {
                 rings.write_command(queue.tail, command.to_words());
             }
-            queue.add(buffer);
+            queue.add(buffer, 0);
         }
         if self.queue.tail != before {
             self.queue.ring_doorbell();
@@ -192,7 +192,7 @@ impl NicRx {
                         self.ready.push_back(frame);
                     }
                 }
-                Sorted::Begun(buffer) | Sorted::Waiting(buffer) => self.take_back(buffer),
+                Sorted::Begun(buffer) | Sorted::Waiting(buffer, _) => self.take_back(buffer),
             }
         }
         self.queue.begin_anew(phase);
