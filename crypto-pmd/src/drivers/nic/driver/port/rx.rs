@@ -49,7 +49,6 @@ impl Reason for RxDrop {
 /// buffers, so it has to be asked for frames even when none are expected.
 pub struct NicRx {
     queue: PortQueue,
-    pool: Pool,
     is_ethernet: bool,
     /// Frames that were delivered before a reset.
     ready: VecDeque<Mbuf>,
@@ -61,6 +60,8 @@ pub struct NicRx {
     /// When the heartbeat was last found to have changed, and when it was last looked at.
     alive_at: Tick,
     looked_at: Tick,
+    /// Last, so that all of its packets are home when it goes.
+    pool: Pool,
 }
 
 impl NicRx {
