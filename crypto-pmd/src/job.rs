@@ -87,6 +87,10 @@ const DECRYPT: u8 = 2;
 const BATCH: u8 = 4;
 /// Has a place in its dispatcher's order.
 const ORDERED: u8 = 8;
+/// Which of two drivers it is at.
+const LEG: u8 = 3 << 4;
+/// A dispatcher's marks.
+const MARKS: u8 = ORDERED | LEG;
 
 /// One packet's worth of work; see the module.
 #[repr(C, align(64))]
@@ -236,7 +240,21 @@ impl Job {
 
     #[inline(always)]
     pub(crate) fn set_leg(&mut self, leg: u8) {
-        self.flags = self.flags & !(3 << 4) | leg << 4;
+        self.flags = self.flags & !LEG | leg << 4;
+    }
+
+    /// What a dispatcher has marked on the job: its place in an order, its way over two drivers. They are taken off.
+    #[inline(always)]
+    pub(crate) fn take_marks(&mut self) -> u8 {
+        let marks = self.flags & MARKS;
+        self.flags &= !MARKS;
+        marks
+    }
+
+    /// Puts back what [`Job::take_marks`] gave.
+    #[inline(always)]
+    pub(crate) fn put_marks(&mut self, marks: u8) {
+        self.flags = self.flags & !MARKS | marks;
     }
 
     /// Which way.

@@ -10,7 +10,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use common::{Bench, Suite};
-use crypto_pmd::drivers::Null;
+use crypto_pmd::balance::Policy;
+use crypto_pmd::drivers::{Multibuffer, Null, Scheduler, Software};
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::*;
 use pipeline::Mbuf;
@@ -212,6 +213,52 @@ fn steps_with_their_own_keys_and_generated_ivs_take_no_memory_whatever_the_algor
     }
 }
 
+/// Jobs are given out, put back in order, refused, and left with the caller.
+#[test]
+fn a_scheduler_over_drivers_of_several_kinds_takes_no_memory_by_any_policy() {
+    let suite = Suite::gcm(16);
+    let plain = suite.plain(&[6; 64], 1);
+    for policy in [Policy::RoundRobin, Policy::PacketSize(100), Policy::QueueDepth, Policy::Failover] {
+        let builder = Scheduler::builder().policy(policy).child(Box::new(Multibuffer::new()));
+        let scheduler = builder.child(Box::new(Software::new())).build().unwrap();
+        let registry = Registry::new();
+        registry.attach(scheduler).unwrap();
+        let mut bench = Bench::over(registry);
+        let session = bench.open(suite.params.clone());
+        let mut turn = 0;
+        let job = |bench: &Bench| {
+            turn += 1;
+            let packet = packet(bench, &plain, turn % 3 == 0);
+            suite.job(packet, session, Operation::Encrypt, None)
+        };
+        assert_eq!(calls_of_bursts(&mut bench, Status::Done, job), 0, "{policy:?}");
+        let closed = bench.open(suite.params.clone());
+        assert!(bench.registry.close(closed));
+        let job = |bench: &Bench| suite.job(bench.packet(&plain), closed, Operation::Encrypt, None);
+        assert_eq!(calls_of_bursts(&mut bench, Status::UnknownSession, job), 0, "{policy:?}");
+        // More than there is room for: a part stays, again and again.
+        let mut bursts = Bursts::default();
+        let mut crowd = |bench: &mut Bench| {
+            for _ in 0..8 {
+                while bursts.jobs.room() > 0 {
+                    bursts
+                        .jobs
+                        .push(suite.job(bench.packet(&plain), session, Operation::Encrypt, None))
+                        .unwrap();
+                }
+                bench.dispatcher.submit(&mut bursts.jobs);
+            }
+            while bench.dispatcher.in_flight() > 0 {
+                bench.dispatcher.flush();
+                bench.dispatcher.poll(&mut bursts.done);
+                bursts.done.clear();
+            }
+        };
+        crowd(&mut bench);
+        assert_eq!(calls(|| (0..20).for_each(|_| crowd(&mut bench))), 0, "{policy:?}, crowded");
+    }
+}
+
 #[test]
 fn compression_and_lists_take_no_memory() {
     let mut bench = Bench::new();
@@ -295,8 +342,10 @@ fn a_hundred_thousand_sessions_give_all_memory_back_and_their_places_to_new_ones
     let before = BYTES.get();
     let mut new = open_all(&bench);
     let each = (BYTES.get() - before) / COUNT as isize;
-    // Of which kernels of GCM take 1.5 KiB, for powers of the hash key.
-    assert!(each < 3000, "{each} bytes a session");
+    // Of which kernels of GCM take 1.5 KiB, for powers of the hash key; the scheduler has it on two drivers.
+    let most =
+        if std::env::var("SEALANE_LEVEL").is_ok_and(|level| level == "scheduler") { 4500 } else { 3000 };
+    assert!(each < most, "{each} bytes a session");
     let plain = suite.plain(&[6; 64], 1);
     for (session, expected) in [(old[77], Status::UnknownSession), (new[77], Status::Done)] {
         let job = suite.job(bench.packet(&plain), session, Operation::Encrypt, None);

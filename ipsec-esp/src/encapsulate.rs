@@ -158,6 +158,14 @@ impl OutboundSa {
         };
     }
 
+    /// Gives no number below `next` any more, 0 for none at all. Numbers that are left out are no packets.
+    pub(crate) fn raise_to(&mut self, next: u64) {
+        let packets = self.packets();
+        self.sequence.raise_to(next);
+        let left_out = self.packets().wrapping_sub(packets);
+        self.first_sequence = self.first_sequence.wrapping_add(left_out);
+    }
+
     /// Sets a number aside for a packet to which a card will give it.
     pub(crate) fn reserve(&mut self, found: &Found) -> Result<(), DropReason> {
         if matches!(self.outer, OuterHeader::None) && found.part != Part::Whole {

@@ -11,6 +11,14 @@
 //! 3. The card stops with the SA and gives its state; what it has reported is received.
 //! 4. `set_inline(slot, None, Some(state))`, or `Some` of another card: numbers go on.
 //!
+//! A window leaves and comes back whole, so what would touch it meanwhile has to be away: no packet may be under decryption when
+//! it goes to a card ([`InlineError::InFlight`] says so), and what the port still gives without a report afterwards, or had given to
+//! another core before, is dropped as `missed_by_card`. Reports that are received after step 4 are dropped as `bad_report`.
+//! Outbound a move needs no quiet; the card only has to keep its SA until the packets that have requests for it are out.
+//!
+//! Control code that changes SAs under traffic ([`crate::control`]) binds none: the owner does, between bursts. An SA that takes the place of a
+//! bound one is not bound; where the window was with the card, it lets nothing in until `set_inline` is given the card's state.
+//!
 //! Invariants: no number is sent twice, and none is accepted twice, wherever the SA was in between. What is in clear behind a
 //! request goes to that card only, so a bound SA's packets must leave by a port that knows the request.
 

@@ -213,6 +213,7 @@ fn a_card_that_has_used_more_numbers_than_it_was_handed_packets_is_believed() {
     let exported = OutboundState { next_sequence: 1000 };
     assert_eq!(host.rig.out.half_mut().set_inline(SLOT, None, Some(exported)), Ok(exported));
     assert_eq!(number_of(&host.rig.sealed(&plain(1))), 1000);
+    assert_eq!(host.rig.out.half().sa_totals(SLOT).unwrap().0, 1, "numbers that are left out are no packets");
     host.rig.out.half_mut().set_inline(SLOT, None, Some(OutboundState { next_sequence: 0 })).unwrap();
     assert_eq!(host.rig.seal(&plain(1)), Fate::Dropped("sequence_exhausted"));
 }

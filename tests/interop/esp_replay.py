@@ -88,16 +88,16 @@ class Replay:
         """Writes a configuration and returns its path."""
         return write_config(self.folder / f"{self.runs}.toml", text)
 
-    def frames(self, direction, config, frames, *options, link_type=ETHERNET):
-        """Replays `frames` through the software driver and reads its report and output."""
+    def frames(self, direction, config, frames, *options, link_type=ETHERNET, driver="software"):
+        """Replays `frames` through a driver and reads its report and output."""
         self.runs += 1
         capture = write_pcap(self.folder / f"{self.runs}-in.pcap", frames, link_type)
         out, report = self.folder / f"{self.runs}-out.pcap", self.folder / f"{self.runs}.json"
-        fixed = ("--config", self.config(config), "--direction", direction, "--driver", "software")
+        fixed = ("--config", self.config(config), "--direction", direction, "--driver", driver)
         run = run_tool(capture, *fixed, "--out", out, "--json", report, *options)
         assert report.exists(), f"no report; exit {run.exit}: {run.stderr}"
         run.report = json.loads(report.read_text())
         run.frames = read_pcap(out, link_type)
         assert run.report["schema"] == "sealane.replay/1"
-        assert (run.report["direction"], run.report["driver"]) == (direction, "software")
+        assert (run.report["direction"], run.report["driver"]) == (direction, driver)
         return run

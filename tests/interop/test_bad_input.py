@@ -194,7 +194,7 @@ def test_inbound_without_an_inbound_sa_is_refused(bench):
 
 REFUSED_OPTIONS = {
     "nic": ("--driver", "nic"),
-    "scheduler": ("--driver", "scheduler"),
+    "scheduler-over-nic": ("--children", "software,nic", "--driver", "scheduler"),
     "offload": ("--offload", "inline-crypto"),
     "html": ("--html", "x"),
 }
@@ -211,6 +211,10 @@ USAGE_ERRORS = {
     "too-many-cores": ("--cores", ",".join(map(str, range(64)))),
     "no-rate": ("--rate", "0"),
     "unknown-idle": ("--idle", "nap"),
+    "children-of-nobody": ("--children", "software"),
+    "policy-of-nobody": ("--policy", "failover"),
+    "unknown-child": ("--driver", "scheduler", "--children", "software,magic"),
+    "unknown-policy": ("--driver", "scheduler", "--policy", "random"),
 }
 
 

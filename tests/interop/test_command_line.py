@@ -21,8 +21,8 @@ MACHINE_LACKS = 3
 EXIT_CODES = (DONE, NOT_VERIFIED, BAD_USAGE, MACHINE_LACKS)
 NO_SUCH_CORE = 9999
 PROMISED_OPTIONS = (
-    "config direction out driver level hold profile offload cores layout burst repeat duration rate explain json histogram"
-    " html"
+    "config direction out driver level hold children policy profile offload cores layout burst repeat duration rate explain json"
+    " histogram html"
 )
 LONG_RUNS = [("--duration", "0.3"), ("--repeat", "200")]
 
@@ -188,6 +188,8 @@ ODD_VALUES = {
     "driver": ["", "Null", "\udcff"],
     "level": ["", "avx1024", "\u202e", "\udcff"],
     "hold": ["", "-1", "65", "256", "1.5", HUGE],
+    "children": ["", ",", "software,", "scheduler", "null", "\udcff", HUGE],
+    "policy": ["", "packet-size", "packet-size:", "packet-size:0", "packet-size:1e3", "packet-size:-1", "\udcff", HUGE],
     "layout": ["", "pipelined,run-to-completion"],
     "offload": ["", "lookaside ", "\udcff"],
     "cores": ["", ",", "0,0", "-1", "0x0", "1e3", "4294967296", "18446744073709551615", HUGE],

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("perf")
 PROMISED_FIELDS = (
     "driver level suite operation size burst operations mops gbps tsc_cycles_per_operation tsc_cycles_per_byte latency_ns"
 )
-PROMISED_OPTIONS = "test driver level hold suite algorithm operation size burst sessions pool seconds cores json"
+PROMISED_OPTIONS = "test driver level hold children policy suite algorithm operation size burst sessions pool seconds cores json"
 ENDS_OF_SUITES = ("aes128-sha1", "aes256-sha512", "aes128gcm16", "aes256gcm16", "null-sha1", "null-sha256")
 SOME_ALGORITHMS = ("aes-128-cbc", "aes-192-cbc", "aes-256-cbc", "aes-128-gcm", "sha1-hmac", "sha2-256-hmac")
 MIX = [40] * 7 + [576] * 4 + [1500]
@@ -33,12 +33,13 @@ def near(one, other):
 
 
 @pytest.mark.parametrize("test", ["throughput", "cycles", "latency"])
-@pytest.mark.parametrize("driver", ["null", "software", "multibuffer"])
+@pytest.mark.parametrize("driver", ["null", "software", "multibuffer", "scheduler"])
 def test_there_is_a_row_for_each_operation_size_and_burst(driver, test):
     options = ("--test", test, "--driver", driver, "--suite", "aes128-sha1", "--size", "64,1408", "--burst", "1,8,32")
     report = report_of(*options)
     assert (report["schema"], report["test"]) == ("sealane.crypto-perf/1", test)
-    levels = {"null": ["none"], "software": ["portable"], "multibuffer": ["portable", "sse", "avx2", "avx512"]}[driver]
+    kernels = ["portable", "sse", "avx2", "avx512"]
+    levels = {"null": ["none"], "software": ["portable"], "multibuffer": kernels, "scheduler": kernels}[driver]
     (level,) = {row["level"] for row in report["rows"]}
     assert level in levels
     for row in report["rows"]:
@@ -151,6 +152,21 @@ def test_every_suite_verifies_on_the_software_driver():
     assert len(report["rows"]) == len(suites) * 2 * 4 * 2
 
 
+@pytest.mark.parametrize("policy", ["round-robin", "packet-size:200", "queue-depth", "failover"])
+def test_every_suite_verifies_on_a_scheduler_by_each_policy(policy):
+    options = ("--driver", "scheduler", "--children", "software,multibuffer,software", "--policy", policy, "--sessions", "3")
+    report = report_of("--test", "verify", "--suite", "all", "--size", "16,1408,imix", "--burst", "1,32", *options)
+    assert set(ENDS_OF_SUITES) <= {row["suite"] for row in report["rows"]}
+    for row in report["rows"]:
+        assert (row["driver"], row["verified"], row["failure"]) == ("scheduler", True, None), row
+
+
+def test_every_algorithm_verifies_on_a_scheduler():
+    report = report_of("--test", "verify", "--algorithm", "all", "--driver", "scheduler", "--size", "16,imix", "--sessions", "3")
+    assert set(SOME_ALGORITHMS) <= {row["suite"] for row in report["rows"]}
+    assert all(row["verified"] for row in report["rows"])
+
+
 def test_every_algorithm_verifies_on_the_software_driver():
     report = report_of("--test", "verify", "--algorithm", "all", "--size", "16,64,1408,imix", "--sessions", "3")
     done = {(row["suite"], row["operation"]) for row in report["rows"]}
@@ -179,7 +195,14 @@ def test_the_null_driver_is_left_out_of_verify_with_a_note():
 REFUSALS = [
     (("--test", "verify", "--driver", "null"), "--driver null computes nothing to verify; use --driver software"),
     (("--driver", "software,nic"), "--driver nic is not implemented yet"),
-    (("--driver", "scheduler"), "--driver scheduler is not implemented yet"),
+    (("--driver", "scheduler", "--children", "nic"), "--children nic is not implemented yet"),
+    (("--driver", "scheduler", "--children", "software,null"), "'null' for '--children <LIST>'"),
+    (("--driver", "scheduler", "--children", ",".join(["software"] * 9)), "9 are listed, and a scheduler has 8 at most"),
+    (("--children", "software"), "--children: only --driver scheduler has children"),
+    (("--driver", "all", "--policy", "failover"), "--policy: only --driver scheduler has children"),
+    (("--driver", "scheduler", "--policy", "random"), 'give "round-robin", "packet-size:BYTES", "queue-depth" or "failover"'),
+    (("--driver", "scheduler", "--policy", "packet-size"), 'as in "packet-size:256"'),
+    (("--driver", "scheduler", "--children", "software", "--level", "sse"), "--level sse needs kernels"),
     (("--driver", "nvidia"), "nvidia"),
     (("--level", "sse"), "--level sse needs kernels, which only --driver multibuffer has"),
     (("--hold", "32"), "--hold 32: only --driver multibuffer holds jobs"),

@@ -39,7 +39,12 @@ impl Kernels {
 
     /// The driver.
     pub(crate) fn driver(self) -> Result<Multibuffer, Failure> {
-        let driver = Multibuffer::with_level(0, self.level).map_err(Failure::machine)?;
+        self.driver_with_unit(0)
+    }
+
+    /// The driver with another unit number.
+    pub(crate) fn driver_with_unit(self, unit: u16) -> Result<Multibuffer, Failure> {
+        let driver = Multibuffer::with_level(unit, self.level).map_err(Failure::machine)?;
         Ok(driver.with_hold(self.hold))
     }
 }

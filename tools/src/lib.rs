@@ -4,6 +4,7 @@
 //! below, runs it on a pinned core, and reports. Everything here may format and allocate; the polling core that it
 //! starts does neither.
 
+pub mod children;
 pub mod config;
 mod cores;
 pub mod failure;

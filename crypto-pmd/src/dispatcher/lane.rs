@@ -305,6 +305,16 @@ impl Lane {
         self.leaving || self.door.is_blocked() || self.door.is_full()
     }
 
+    /// Whether the driver has said that it will signal, and has not yet.
+    pub(super) fn awaits_signal(&self) -> bool {
+        self.door.is_blocked()
+    }
+
+    /// The driver's signals go on to `outer` too.
+    pub(super) fn pass_signals_on_to(&self, outer: &Unblock) {
+        self.door.unblock.pass_on_to(outer);
+    }
+
     /// Whether nothing keeps a job from going straight to the driver.
     #[inline(always)]
     pub(super) fn is_clear(&self) -> bool {

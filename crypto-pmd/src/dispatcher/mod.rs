@@ -12,6 +12,7 @@ mod lane;
 mod mail;
 #[cfg(all(test, model))]
 mod models;
+mod nested;
 mod order;
 mod pace;
 mod route;
@@ -23,6 +24,7 @@ use std::collections::VecDeque;
 use pipeline::clock::Tick;
 use pipeline::publish::Reader;
 use pipeline::{Clock, MAX_BURST};
+use smallvec::SmallVec;
 
 use crate::balance::{Balancer, Load};
 use crate::device::DriverId;
@@ -33,10 +35,11 @@ pub(crate) use lane::{Lane, Manners};
 pub(crate) use mail::{MAX_DRIVERS, Mail, News, Slot};
 pub(crate) use route::{Departure, Route, Spread, Way};
 
+use nested::Nested;
 use order::Order;
 
 /// Jobs that may be under way in a special manner: with a place in the order, or at the first of two drivers.
-const SPECIAL: usize = if cfg!(model) { 4 } else { 1024 };
+pub(crate) const SPECIAL: usize = if cfg!(model) { 4 } else { 1024 };
 
 /// How long a job that may be held waits at most for others, in nanoseconds.
 const BATCH_WAIT_NS: u64 = 20_000;
@@ -103,6 +106,7 @@ pub struct Dispatcher {
     one: Option<JobBurst>,
     /// Jobs not taken in this call; empty between calls.
     rest: JobBurst,
+    nested: Option<Nested>,
     counters: DispatcherCounters,
 }
 
@@ -155,6 +159,7 @@ impl Dispatcher {
             from_leaving: false,
             one: Some(JobBurst::new()),
             rest: JobBurst::new(),
+            nested: None,
             counters: DispatcherCounters::default(),
         };
         lanes.into_iter().for_each(|(slot, lane)| dispatcher.set_lane(slot, Some(lane)));
@@ -263,6 +268,7 @@ impl Dispatcher {
     #[cold]
     fn read_mail(&mut self) {
         while let Some(news) = self.mail.receive() {
+            self.tell_outer(&news);
             match news {
                 News::Came(slot, lane) => self.set_lane(slot, Some(lane)),
                 News::Goes(slot) => {
@@ -333,6 +339,7 @@ impl Dispatcher {
     /// Each job to its own target, lane by lane.
     #[inline(never)]
     fn submit_each(&mut self, jobs: &mut JobBurst) -> usize {
+        self.order.begin_call();
         self.drive_again();
         let offered = jobs.len();
         if !self.again.is_empty() || self.has_untouched_results() || offered == 0 {
@@ -351,6 +358,10 @@ impl Dispatcher {
                     None => self.rest.push(job),
                 },
                 Target::Stay => self.rest.push(job),
+                Target::Finished if job.is_ordered() => {
+                    self.order.put(job);
+                    Ok(())
+                }
                 Target::Finished => self.refused.push(job),
             });
         }
@@ -452,7 +463,18 @@ impl Dispatcher {
         }
         let loads = loads.get(..spread.slots.len().min(8)).unwrap_or_default();
         let place = self.balancer.choose(spread.policy, job.source().packet_len(), loads);
-        spread.slots.get(place).copied().unwrap_or_default()
+        let slot = spread.slots.get(place).copied().unwrap_or_default();
+        // Where all are blocked, it is for one that takes it all the same.
+        match self.takes(slot, job) {
+            true => slot,
+            false => spread.slots.iter().copied().find(|&slot| self.takes(slot, job)).unwrap_or(slot),
+        }
+    }
+
+    /// Whether the driver of a lane takes a packet as it lies in memory; one that is gone takes none.
+    fn takes(&self, slot: Slot, job: &Job) -> bool {
+        let lane = self.lanes.get(usize::from(slot)).and_then(Option::as_deref);
+        lane.is_some_and(|lane| lane.takes(job))
     }
 
     /// Where a job that is submitted goes.
@@ -482,6 +504,9 @@ impl Dispatcher {
                 let slot = fallback.filter(|_| falls).unwrap_or(slot);
                 if self.order.room() == 0 || !self.is_open(slot) {
                     return Target::Stay;
+                }
+                if !takes && !falls && self.nested.is_some() {
+                    return self.finish(job, Status::Retry);
                 }
                 self.counters.fell_back += u64::from(falls && takes);
                 if job.is_in_pieces() {
@@ -525,6 +550,10 @@ impl Dispatcher {
     /// Whether an earlier job of its session in the same burst stays. Its route may have changed in between.
     #[inline]
     fn follows_one_that_stays(&self, job: &Job) -> bool {
+        if self.nested.is_some() {
+            // A driver takes from the front.
+            return !self.rest.is_empty();
+        }
         self.rest.iter().any(|other| other.session() == job.session())
     }
 
@@ -532,11 +561,14 @@ impl Dispatcher {
         self.lane(slot).is_some_and(|lane| !lane.is_leaving())
     }
 
-    fn finish(&self, job: &mut Job, status: Status) -> Target {
-        if self.refused.room() == 0 {
+    fn finish(&mut self, job: &mut Job, status: Status) -> Target {
+        if self.refused.room() == 0 || self.nested.is_some() && self.order.room() == 0 {
             return Target::Stay;
         }
         job.set_status(status);
+        if self.nested.is_some() {
+            self.order.reserve(job);
+        }
         Target::Finished
     }
 
@@ -559,10 +591,18 @@ impl Dispatcher {
     /// Gives one job to a driver that takes it, or finishes it when there is no way any more.
     fn drive_one(&mut self, one: &mut JobBurst, from: Option<Slot>) -> bool {
         let Some(job) = one.as_slice().first() else { return true };
+        if self.is_closing() {
+            return self.give_up(one, Status::Retry, None);
+        }
         let route = route_of(&self.routes, job);
         if waits(route, &mut self.lanes, from) {
             return false;
         }
+        // What the one that is chosen has no room for, another one may have.
+        let others = match route.map(|route| &route.way) {
+            Some(Way::Many(spread)) => spread.slots.clone(),
+            _ => SmallVec::new(),
+        };
         let (slot, fallback) = match self.next_by(route, job) {
             // No driver does the second half alone any more.
             Next::To(_) | Next::Spread { .. } if job.leg() == 2 => {
@@ -576,14 +616,26 @@ impl Dispatcher {
         };
         let takes =
             self.lanes.get(usize::from(slot)).and_then(Option::as_deref).is_none_or(|lane| lane.takes(job));
+        if !takes && fallback.is_none() && self.nested.is_some() {
+            return self.give_up(one, Status::Retry, None);
+        }
         let may = takes || fallback.is_none();
         if may && self.lane(slot).is_some_and(|lane| lane.is_clear() && lane.submit(one) > 0) {
+            return true;
+        }
+        if others.into_iter().any(|other| other != slot && self.is_given(other, one)) {
             return true;
         }
         let Some(lane) = fallback.and_then(|slot| self.lane(slot)) else { return false };
         let fell = lane.is_clear() && lane.submit(one) > 0;
         self.counters.fell_back += u64::from(fell && takes);
         fell
+    }
+
+    /// Whether a driver that takes such a job, and before which nothing waits, took this one.
+    fn is_given(&mut self, slot: Slot, one: &mut JobBurst) -> bool {
+        let fits = one.as_slice().first().is_some_and(|job| self.takes(slot, job));
+        fits && self.lane(slot).is_some_and(|lane| lane.is_clear() && lane.submit(one) > 0)
     }
 
     /// The session of a job that was taken has another handle, no driver, or is closed.
@@ -610,6 +662,7 @@ impl Dispatcher {
     /// Begins with another lane each time, so that no driver starves the others.
     #[inline(never)]
     fn poll_each(&mut self, done: &mut JobBurst) -> usize {
+        self.order.begin_call();
         self.drive_again();
         if done.room() == 0 {
             // Nobody's turn was used.

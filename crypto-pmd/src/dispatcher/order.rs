@@ -24,6 +24,8 @@ pub(super) struct Order {
     /// Jobs with a place that did not come back.
     away: usize,
     clock: Clock,
+    /// The time of the call under way, once somebody asked.
+    now: Option<Tick>,
     deadline: Tick,
 }
 
@@ -38,7 +40,17 @@ impl Order {
             away: 0,
             deadline: clock.ticks(DEADLINE_NS),
             clock,
+            now: None,
         }
+    }
+
+    /// A call begins: the clock is read anew, once, when somebody asks for the time.
+    pub(super) fn begin_call(&mut self) {
+        self.now = None;
+    }
+
+    fn now(&mut self) -> Tick {
+        *self.now.get_or_insert_with(|| self.clock.tick())
     }
 
     /// Places that can be given out.
@@ -72,7 +84,8 @@ impl Order {
     pub(super) fn put(&mut self, job: Job) {
         let place = job.order();
         self.away = self.away.saturating_sub(1);
-        if let Err(mut job) = self.window.put(place, job, self.clock.tick()) {
+        let now = self.now();
+        if let Err(mut job) = self.window.put(place, job, now) {
             job.set_status(Status::Late);
             job.set_ordered(false);
             self.late_count += 1;
@@ -89,7 +102,8 @@ impl Order {
             drop(done.push(job));
         }
         if self.window.held() > 0 {
-            self.window.expire(self.clock.tick(), self.deadline);
+            let now = self.now();
+            self.window.expire(now, self.deadline);
         }
         while done.room() > 0
             && self.window.held() > 0

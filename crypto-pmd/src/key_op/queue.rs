@@ -1,6 +1,7 @@
 //! The driver's side: a queue of key operations, apart from that of jobs.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use pipeline::sync::{Arc, AtomicU64, Ordering};
 
@@ -46,7 +47,14 @@ pub trait KeyQueue: Send + fmt::Debug {
 /// assert_ne!(unblock.count(), before);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Unblock(Arc<AtomicU64>);
+pub struct Unblock(Arc<Signals>);
+
+#[derive(Debug, Default)]
+struct Signals {
+    count: AtomicU64,
+    /// Of the queue in which this one stands, where a driver is made of several.
+    outer: OnceLock<Unblock>,
+}
 
 impl Unblock {
     /// A handle for one queue.
@@ -57,12 +65,21 @@ impl Unblock {
 
     /// There is room; from any thread.
     pub fn signal(&self) {
-        self.0.fetch_add(1, Ordering::Release);
+        self.0.count.fetch_add(1, Ordering::Release);
+        // Behind the inner one: who is told here finds room there.
+        if let Some(outer) = self.0.outer.get() {
+            outer.signal();
+        }
+    }
+
+    /// Signals go on to `outer` too, from now on; the first that is named.
+    pub(crate) fn pass_on_to(&self, outer: &Self) {
+        self.0.outer.get_or_init(|| outer.clone());
     }
 
     /// Signals so far; what made the room for them is visible to the caller.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.0.count.load(Ordering::Acquire)
     }
 }

@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_types, reason = "the control side of the framework; dispatchers need no lock")]
 
 mod attached;
+mod everywhere;
 mod own_ids;
 mod placement;
 mod sessions;
@@ -108,58 +109,13 @@ impl Registry {
         self.lock().drivers.map_memory(pool);
     }
 
-    /// Attaches a driver. Dispatchers that exist get a queue pair on it, and sessions that waited for such a driver are opened there.
+    /// Attaches a driver. Dispatchers that exist get a queue pair on it; sessions that waited for such a driver are opened there, and so are
+    /// those that want every driver.
     ///
     /// # Errors
     /// Another driver has this name, or there is no place left.
     pub fn attach(&self, driver: impl Driver + 'static) -> Result<DriverId, AttachError> {
-        let mut inner = self.lock();
-        if inner.drivers.all().any(|(_, other)| other.driver.name() == driver.name()) {
-            return Err(AttachError::NameTaken(driver.name().to_owned()));
-        }
-        let driver = Arc::new(driver);
-        let (_, id) =
-            inner.drivers.attach(Arc::clone(&driver) as Arc<dyn Driver>).ok_or(AttachError::TooMany)?;
-        inner.keys.came(id, &*driver);
-        for session in inner.sessions.handles(|open| matches!(open.place, Place::Nowhere)) {
-            self.replace(&mut inner, session, None);
-        }
-        if let Some(slot) = inner.drivers.slot_of(id) {
-            self.spread_to(&mut inner, slot);
-        }
-        // Whoever reads routes looks for news when they have changed.
-        let _news = self.routes.grace();
-        self.move_to_fastest(&mut inner);
-        Ok(id)
-    }
-
-    /// Reserves on a driver that came the sessions that are to be on all of them.
-    fn spread_to(&self, inner: &mut Inner, slot: Slot) {
-        let is_spread = |open: &Open| {
-            matches!((&open.place, open.options.placement), (Place::Many { .. }, Placement::All(_)))
-        };
-        for id in inner.sessions.handles(is_spread) {
-            let Some(open) = inner.sessions.get(id) else { continue };
-            let Place::Many { slots, fallback } = &open.place else { continue };
-            let (mut slots, mut fallback) = (slots.clone(), *fallback);
-            let (params, options) = (Arc::clone(&open.params), open.options);
-            let is_hardware = |slot: Slot| inner.get(slot).is_some_and(attached::Attached::is_hardware);
-            let stood_in = is_hardware(slot) && !slots.iter().any(|&slot| is_hardware(slot));
-            if slots.contains(&slot)
-                || slots.len() >= MAX_SPREAD
-                || !is_hardware(slot) && slots.iter().any(|&slot| is_hardware(slot))
-                || inner.try_open(slot, id, &params, options, &mut Vec::new()).is_none()
-            {
-                continue;
-            }
-            if stood_in {
-                // Software did it because there was no hardware: now it stands by, where that is wanted.
-                fallback = fallback.or(slots.first().copied()).filter(|_| options.fallback);
-                slots.clear();
-            }
-            slots.push(slot);
-            self.put_at(inner, id, Place::Many { slots, fallback });
-        }
+        self.attach_any(Arc::new(driver))
     }
 
     /// Detaches a driver: no session is opened on it any more, and those that it has move to other drivers. Jobs that it has come back in its
@@ -508,7 +464,7 @@ impl Registry {
             Place::One(slot) => Way::One(*slot),
             Place::Many { slots, fallback } => {
                 let policy = match open.options.placement {
-                    Placement::All(policy) => policy,
+                    Placement::All(policy) | Placement::Everywhere(policy) => policy,
                     _ => Policy::Failover,
                 };
                 Way::Many(Box::new(Spread { slots: slots.clone(), policy, fallback: *fallback }))
@@ -546,6 +502,10 @@ impl Inner {
         if let Placement::All(_) = options.placement {
             return self.place_on_all(id, params, options, passed_over);
         }
+        if let Placement::Everywhere(_) = options.placement {
+            let place = self.place_everywhere(id, params, options, passed_over);
+            return place.ok_or_else(|| nowhere(options, passed_over));
+        }
         let placement = options.placement;
         let mut candidates: SmallVec<[Slot; 8]> = self.candidates(placement).collect();
         if placement == Placement::Fastest {
@@ -565,8 +525,7 @@ impl Inner {
         if let Some(place) = self.place_split(id, params, options) {
             return Ok(place);
         }
-        let last = passed_over.last().map(|(_, error)| error.clone());
-        Err(last.unwrap_or_else(|| OpenError::NoDriver(placement.to_string())))
+        Err(nowhere(options, passed_over))
     }
 
     fn place_on_all(
@@ -587,8 +546,7 @@ impl Inner {
                 return Ok(Place::Many { slots, fallback });
             }
         }
-        let last = passed_over.last().map(|(_, error)| error.clone());
-        Err(last.unwrap_or_else(|| OpenError::NoDriver(options.placement.to_string())))
+        Err(nowhere(options, passed_over))
     }
 
     /// A software driver that stands by, where that is wanted.
@@ -697,6 +655,12 @@ impl Inner {
             }
         }
     }
+}
+
+/// Why a session lies nowhere: what the last one lacked that was asked, or that nobody was.
+fn nowhere(options: SessionOptions, passed_over: &[(DriverId, OpenError)]) -> OpenError {
+    let last = passed_over.last().map(|(_, error)| error.clone());
+    last.unwrap_or_else(|| OpenError::NoDriver(options.placement.to_string()))
 }
 
 /// Most drivers that share one session.

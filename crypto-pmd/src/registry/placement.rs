@@ -23,6 +23,9 @@ pub enum Placement {
     /// On every hardware driver that can do it, at the same time; on every software driver where there is no such hardware. Jobs are spread by
     /// the policy, and come back in the order in which they were submitted.
     All(Policy),
+    /// On every driver that can do it, hardware and software alike, at the same time, and on those that come; in the order in which they were
+    /// attached, which is that of the policy. Jobs come back as with [`Placement::All`].
+    Everywhere(Policy),
     /// On the driver that the registry's ranking says is fastest for the bundle, wherever that is, and on a faster one when it comes or the
     /// ranking changes. Drivers without a rank come behind, as with [`Placement::Any`].
     Fastest,
@@ -45,6 +48,7 @@ impl fmt::Display for Placement {
             Self::Hardware => f.write_str("hardware"),
             Self::Software => f.write_str("software"),
             Self::All(_) => f.write_str("all drivers"),
+            Self::Everywhere(_) => f.write_str("every driver"),
             Self::Fastest => f.write_str("the fastest driver"),
         }
     }
@@ -54,7 +58,7 @@ impl Placement {
     /// Whether a driver may be asked.
     pub(crate) fn allows(self, driver: DriverId, hardware: bool) -> bool {
         match self {
-            Self::Any | Self::All(_) | Self::Fastest => true,
+            Self::Any | Self::All(_) | Self::Everywhere(_) | Self::Fastest => true,
             Self::Driver(wanted) => wanted == driver,
             Self::Hardware => hardware,
             Self::Software => !hardware,

@@ -7,8 +7,8 @@
 pub(crate) mod erratic;
 mod suites;
 
-use crypto_pmd::drivers::Software;
 use crypto_pmd::drivers::multibuffer::Multibuffer;
+use crypto_pmd::drivers::{Scheduler, Software};
 use crypto_pmd::job::JobBurst;
 use crypto_pmd::*;
 use pipeline::{Mbuf, Pool, PoolConfig};
@@ -23,11 +23,24 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Over the software driver, or the one that `SEALANE_LEVEL` names: the multi-buffer driver at that level.
+    /// Over the software driver, or the one that `SEALANE_LEVEL` names: the multi-buffer driver at that level, or the scheduler.
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
         attach(&registry);
         Self::over(registry)
+    }
+
+    /// As above, and where none is named, over the scheduler as well.
+    pub(crate) fn each() -> Vec<Self> {
+        let scheduler = || {
+            let registry = Registry::new();
+            registry.attach(scheduler()).unwrap();
+            Self::over(registry)
+        };
+        match std::env::var_os("SEALANE_LEVEL") {
+            Some(_) => vec![Self::new()],
+            None => vec![Self::new(), scheduler()],
+        }
     }
 
     pub(crate) fn with_software() -> Self {
@@ -72,10 +85,17 @@ impl Bench {
 /// Attaches the software driver, or the one that `SEALANE_LEVEL` asks for.
 pub(crate) fn attach(registry: &Registry) -> DriverId {
     match std::env::var("SEALANE_LEVEL") {
+        Ok(level) if level == "scheduler" => registry.attach(scheduler()),
         Ok(level) => registry.attach(Multibuffer::with_level(0, level.parse().unwrap()).unwrap()),
         Err(_) => registry.attach(Software::new()),
     }
     .unwrap()
+}
+
+/// Over the multi-buffer and the software driver, in turn.
+pub(crate) fn scheduler() -> Scheduler {
+    let builder = Scheduler::builder().child(Box::new(Multibuffer::new())).child(Box::new(Software::new()));
+    builder.build().unwrap()
 }
 
 /// The whole packet's bytes.

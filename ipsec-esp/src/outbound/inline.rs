@@ -48,7 +48,7 @@ impl Outbound {
             return Err(InlineError::Checksum);
         }
         if let Some(exported) = exported {
-            sa.sequence.raise_to(exported.next_sequence);
+            sa.raise_to(exported.next_sequence);
         }
         sa.bind(bound);
         Ok(state_of(sa))

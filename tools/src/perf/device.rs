@@ -7,6 +7,7 @@ use crypto_pmd::{
     Capabilities, Dispatcher, Job, Placement, QueuePairConfig, Registry, SessionId, SessionParams,
 };
 
+use crate::children::Family;
 use crate::failure::Failure;
 use crate::kernels::Kernels;
 
@@ -18,10 +19,11 @@ pub(super) enum Built {
     Null,
     Software,
     Multibuffer(Kernels),
+    Scheduler(Family, Kernels),
 }
 
 impl Built {
-    /// All of them, those first that do less; `kernels` says how the one works that has them.
+    /// All of them that are made of no others, those first that do less; `kernels` says how the one works that has them.
     pub(super) fn all(kernels: Kernels) -> [Self; 3] {
         [Self::Null, Self::Software, Self::Multibuffer(kernels)]
     }
@@ -32,6 +34,7 @@ impl Built {
             Self::Null => "null",
             Self::Software => "software",
             Self::Multibuffer(_) => "multibuffer",
+            Self::Scheduler(..) => "scheduler",
         }
     }
 
@@ -41,6 +44,7 @@ impl Built {
             Self::Null => "none",
             Self::Software => "portable",
             Self::Multibuffer(kernels) => kernels.level.name(),
+            Self::Scheduler(family, kernels) => family.level(kernels),
         }
     }
 
@@ -48,7 +52,8 @@ impl Built {
         match self {
             Self::Null => Null::new().capabilities().clone(),
             Self::Software => Software::new().capabilities().clone(),
-            Self::Multibuffer(_) => Multibuffer::new().capabilities().clone(),
+            // What the scheduler can do, one of its children can.
+            Self::Multibuffer(_) | Self::Scheduler(..) => Multibuffer::new().capabilities().clone(),
         }
     }
 
@@ -62,6 +67,7 @@ impl Built {
             Self::Null => alone(Null::new()),
             Self::Software => alone(Software::new()),
             Self::Multibuffer(kernels) => alone(kernels.driver()?),
+            Self::Scheduler(family, kernels) => alone(family.driver(kernels)?),
         }
     }
 }

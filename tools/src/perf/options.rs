@@ -7,6 +7,7 @@ use crypto_pmd::Operation;
 use pipeline::MAX_BURST;
 use pipeline::port::Sizes;
 
+use crate::children::{Family, SchedulerOptions};
 use crate::failure::Failure;
 use crate::kernels::Kernels;
 use crate::values::parse_seconds;
@@ -49,6 +50,9 @@ pub struct Options {
     /// 64; without it, twice as many as its level does at once. None waits longer than ten microseconds, or when no others come.
     #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u8).range(0..=64))]
     pub hold: Option<u8>,
+    /// What the driver "scheduler" is made of.
+    #[command(flatten)]
+    pub scheduler: SchedulerOptions,
     /// Suites of ESP, as in "aes128-sha1,aes128gcm16", or "all"; without it and --algorithm, these two.
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "algorithm")]
     pub suite: Vec<String>,
@@ -140,9 +144,9 @@ pub enum DriverName {
     Multibuffer,
     /// The emulated card (not implemented yet).
     Nic,
-    /// Several drivers as one (not implemented yet).
+    /// Several drivers as one.
     Scheduler,
-    /// Every driver that is built.
+    /// Every driver that is built, but not the scheduler, which is made of them.
     All,
 }
 
@@ -230,11 +234,23 @@ impl Options {
         for driver in &self.driver {
             match driver {
                 DriverName::Nic => return Err(Failure::not_yet("--driver nic")),
-                DriverName::Scheduler => return Err(Failure::not_yet("--driver scheduler")),
-                DriverName::Null | DriverName::Software | DriverName::Multibuffer | DriverName::All => {}
+                DriverName::Null
+                | DriverName::Software
+                | DriverName::Multibuffer
+                | DriverName::Scheduler
+                | DriverName::All => {}
             }
         }
+        self.family()?;
         self.kernels().map(drop)
+    }
+
+    /// What the scheduler is made of.
+    ///
+    /// # Errors
+    /// As for the options.
+    pub(crate) fn family(&self) -> Result<Family, Failure> {
+        self.scheduler.family(self.driver.contains(&DriverName::Scheduler))
     }
 
     /// How the multi-buffer driver works.
@@ -243,11 +259,9 @@ impl Options {
     /// As for the options.
     pub(crate) fn kernels(&self) -> Result<Kernels, Failure> {
         let kernels = [DriverName::Multibuffer, DriverName::All];
-        Kernels::of(
-            self.level.as_deref(),
-            self.hold,
-            self.driver.iter().any(|driver| kernels.contains(driver)),
-        )
+        let in_family = self.driver.contains(&DriverName::Scheduler) && self.family()?.has_kernels();
+        let has_kernels = in_family || self.driver.iter().any(|driver| kernels.contains(driver));
+        Kernels::of(self.level.as_deref(), self.hold, has_kernels)
     }
 
     fn check_pool(&self) -> Result<(), Failure> {
@@ -287,10 +301,20 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        for (option, value) in [("--driver", "scheduler"), ("--driver", "software,nic")] {
-            let error = checked(&[option, value]).unwrap_err();
+        for (option, value) in [("--driver", "software,nic"), ("--children", "software,nic")] {
+            let error = checked(&["--driver", "scheduler", option, value]).unwrap_err();
             assert!(error.contains(option) && error.contains("not implemented yet"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_level_goes_with_a_scheduler_that_has_kernels_in_it() {
+        let leveled = |children| {
+            let family = ["--driver", "scheduler", "--children", children];
+            checked(&[&family[..], &["--level", "portable", "--hold", "0"]].concat())
+        };
+        assert_eq!(leveled("software,multibuffer"), Ok(()));
+        assert!(leveled("software").unwrap_err().contains("--hold 0: only --driver multibuffer"));
     }
 
     #[test]

@@ -66,10 +66,14 @@ fn drivers(options: &Options) -> Result<Vec<Built>, Failure> {
             Built::Null => options.driver.contains(&DriverName::Null),
             Built::Software => options.driver.contains(&DriverName::Software),
             Built::Multibuffer(_) => options.driver.contains(&DriverName::Multibuffer),
+            Built::Scheduler(..) => false,
         };
         if named || all {
             drivers.push(driver);
         }
+    }
+    if options.driver.contains(&DriverName::Scheduler) {
+        drivers.push(Built::Scheduler(options.family()?, options.kernels()?));
     }
     if options.test == Test::Verify && drivers.contains(&Built::Null) {
         warn("note: the null driver computes nothing to verify; it is left out");
@@ -214,6 +218,18 @@ mod tests {
         assert!(planned(&["--suite", "aes128-sha1", "--size", "9"]).unwrap_err().ends_with("use 16"));
         assert!(planned(&["--suite", "aes128gcm16", "--size", "100"]).is_ok());
         assert!(planned(&["--algorithm", "sha1-hmac", "--size", "100"]).is_ok());
+    }
+
+    #[test]
+    fn the_scheduler_comes_last_and_only_when_it_is_named() {
+        let drivers = |list| {
+            let mut drivers = Vec::from_iter(told(&["--driver", list]).into_iter().map(|row| row.0));
+            drivers.dedup();
+            drivers
+        };
+        assert_eq!(drivers("scheduler,software"), ["software", "scheduler"]);
+        assert_eq!(drivers("all,scheduler"), ["null", "software", "multibuffer", "scheduler"]);
+        assert_eq!(drivers("all"), ["null", "software", "multibuffer"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use pipeline::MAX_BURST;
 use pipeline::lcore::{Idle, LcoreId};
 use pipeline::port::Sizes;
 
+use crate::children::{Family, SchedulerOptions};
 use crate::cores;
 use crate::failure::Failure;
 use crate::kernels::Kernels;
@@ -51,6 +52,9 @@ pub struct Options {
     /// 64; without it, twice as many as its level does at once. None waits longer than ten microseconds, or when no others come.
     #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u8).range(0..=64))]
     pub hold: Option<u8>,
+    /// What the driver "scheduler" is made of.
+    #[command(flatten)]
+    pub scheduler: SchedulerOptions,
     /// Card profile of the "nic" driver (not implemented yet).
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
@@ -155,7 +159,7 @@ pub enum DriverName {
     Multibuffer,
     /// The emulated card (not implemented yet).
     Nic,
-    /// Several drivers as one (not implemented yet).
+    /// Several drivers as one.
     Scheduler,
     /// The fastest that is built.
     Auto,
@@ -239,9 +243,13 @@ impl Options {
     fn check_built(&self) -> Result<(), Failure> {
         match self.driver {
             DriverName::Nic => return Err(Failure::not_yet("--driver nic")),
-            DriverName::Scheduler => return Err(Failure::not_yet("--driver scheduler")),
-            DriverName::Null | DriverName::Software | DriverName::Multibuffer | DriverName::Auto => {}
+            DriverName::Null
+            | DriverName::Software
+            | DriverName::Multibuffer
+            | DriverName::Scheduler
+            | DriverName::Auto => {}
         }
+        self.family()?;
         self.kernels()?;
         known(self.offload.as_deref(), "--offload", "lookaside", &["inline-crypto", "inline-protocol"])?;
         match (&self.html, &self.profile) {
@@ -256,8 +264,20 @@ impl Options {
     /// # Errors
     /// As for the options.
     pub(crate) fn kernels(&self) -> Result<Kernels, Failure> {
-        let has_kernels = matches!(self.driver, DriverName::Multibuffer | DriverName::Auto);
+        let has_kernels = match self.driver {
+            DriverName::Multibuffer | DriverName::Auto => true,
+            DriverName::Scheduler => self.family()?.has_kernels(),
+            _ => false,
+        };
         Kernels::of(self.level.as_deref(), self.hold, has_kernels)
+    }
+
+    /// What the scheduler is made of.
+    ///
+    /// # Errors
+    /// As for the options.
+    pub(crate) fn family(&self) -> Result<Family, Failure> {
+        self.scheduler.family(self.driver == DriverName::Scheduler)
     }
 
     /// How cores wait that are pinned, or not, as `ids` says.

@@ -17,6 +17,7 @@ use pipeline::handoff::Peers;
 use pipeline::stage::{Chain, Residence, Stage, StageCost};
 use pipeline::{Burst, Clock, Ledger, Pool};
 
+use crate::children::Family;
 use crate::config::{Config, PolicyAction, SaConfig};
 use crate::failure::Failure;
 use crate::kernels::Kernels;
@@ -45,6 +46,8 @@ pub struct Parts<'a> {
     pub driver: DriverName,
     /// How the multi-buffer driver works.
     pub kernels: Kernels,
+    /// What the scheduler is made of.
+    pub family: Family,
     /// Link layer of the packets.
     pub link: Link,
     /// Where further segments come from.
@@ -169,6 +172,7 @@ impl Opened {
         let attached = match parts.driver {
             DriverName::Null => registry.attach(Null::new()),
             DriverName::Software => registry.attach(Software::new()),
+            DriverName::Scheduler => registry.attach(parts.family.driver(parts.kernels)?),
             _ => registry.attach(parts.kernels.driver()?),
         };
         attached.map_err(Failure::usage)?;

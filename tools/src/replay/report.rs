@@ -15,6 +15,7 @@ use pipeline::stats::Named;
 use serde::Serialize;
 
 use crate::failure::{Failure, print};
+use crate::kernels::Kernels;
 use crate::outputs::{LatencyNs, cannot_write, is_standard, screen, write_json};
 
 use super::drops::SaDrops;
@@ -111,10 +112,16 @@ impl Report {
             Direction::Inbound => outcome.ip_bytes.1,
         };
         let tsc_hz = runner.clock.hz();
+        let level_of = |kernels: Kernels| match (options.driver, options.family()) {
+            (DriverName::Scheduler, Ok(family)) => family.level(kernels),
+            _ => kernels.level.name(),
+        };
+        let level = options.kernels().map_or("", level_of);
         let (driver, level) = match options.driver {
             DriverName::Null => ("null", "none"),
             DriverName::Software => ("software", "portable"),
-            _ => ("multibuffer", options.kernels().map_or("", |kernels| kernels.level.name())),
+            DriverName::Scheduler => ("scheduler", level),
+            _ => ("multibuffer", level),
         };
         Self {
             schema: "sealane.replay/1",

@@ -220,6 +220,7 @@ impl<'a> Runner<'a> {
             direction: self.options.direction,
             driver: self.options.driver,
             kernels: self.options.kernels()?,
+            family: self.options.family()?,
             link: self.link,
             pool: self.segments.clone(),
             clock: self.clock.clone(),
