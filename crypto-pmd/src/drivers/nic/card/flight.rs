@@ -126,7 +126,7 @@ impl Flights {
 
     /// All of a queue pair, or all there are.
     pub(super) fn give_up(&mut self, queue: Option<u8>, mut to: impl FnMut(&Flight)) {
-        let Self { seats, free, waiting } = self;
+        let Self { seats, free, waiting, .. } = self;
         waiting.retain(|&(_, seat)| {
             let Some(flight) = seats.get(usize::from(seat)) else { return false };
             let is_other = queue.is_some_and(|queue| queue != flight.queue);
