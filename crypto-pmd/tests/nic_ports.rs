@@ -303,7 +303,7 @@ fn what_is_longer_than_a_buffer_and_dummies_end_at_the_card() {
     dispatcher.poll(&mut jobs);
     let sealed = jobs.pop().unwrap().into_packet().data().to_vec();
     let frame = [&plain(1, 0)[..14], &ipv4(50, [1, 2, 3, 4], [192, 0, 2, 2], &sealed)].concat();
-    assert!(arrive(&mut rig, &[frame.clone()]).is_empty());
+    assert!(arrive(&mut rig, std::slice::from_ref(&frame)).is_empty());
     assert_eq!(rig.counters()["rx_dummies"], 1);
     let again = arrive(&mut rig, &[frame]);
     let report = RxReport::read(&again[0]).unwrap();
@@ -384,6 +384,120 @@ fn what_was_reported_of_an_sa_that_is_forgotten_is_not_taken_for_its_successor()
     assert!(rig.receive().is_empty());
     assert_eq!(rig.ledgers().1.dropped.into_iter().collect::<Vec<_>>(), [("nic_stale_report", 1)]);
     rig.assert_exact();
+}
+
+/// The card hangs from now on, until the driver resets it.
+fn hang(rig: &mut PortRig) {
+    rig.engine.set_faults(&Faults::none().at(Fault::EngineHang, rig.clock.tick(), None));
+    rig.engine.step();
+}
+
+/// Time passes, and both ends of the port are polled, until the card is as new.
+fn see_through(rig: &mut PortRig) {
+    for _ in 0..500 {
+        rig.step(1000);
+        rig.tx.transmit(&mut Burst::new());
+    }
+    assert_eq!((rig.nic.health(), rig.counters()["resets"]), (Health::Working, 1));
+}
+
+#[test]
+fn a_frame_that_waits_through_a_reset_does_not_leave_by_the_sa_that_took_its_own_ones_slot() {
+    let mut rig = PortRig::new(&nic_profile(), 11);
+    rig.trouble = false;
+    hang(&mut rig);
+    let mut burst = Burst::new();
+    for ask in [Ask::Protocol, Ask::Nothing] {
+        let frame = rig.frame(ask);
+        burst.push(frame).unwrap();
+    }
+    rig.offered += rig.tx.transmit(&mut burst) as u64;
+    assert!(rig.nic.forget(rig.protocol_slot));
+    let slot = rig.nic.install(Service::Protocol, &out(99, gcm(8), false, 1)).unwrap();
+    assert_eq!(slot, rig.protocol_slot);
+    see_through(&mut rig);
+    assert_eq!(dropped(&rig), [("nic_no_sa", 1)]);
+    assert_eq!(rig.nic.recall(slot), Some(OutboundState { next_sequence: 1 }.into()), "it used no number");
+    assert_eq!(rig.came.len(), 1, "the frame without an SA went out after the reset");
+    rig.assert_exact();
+}
+
+/// What leaves for a frame of inline protocol, some frames on.
+fn sealed(rig: &mut PortRig, count: u64) -> Vec<Vec<u8>> {
+    let request = rig.request(Service::Protocol);
+    (0..count).map(|id| ask(rig, &plain(id, 9), request).unwrap()).collect()
+}
+
+/// Frames reach the card, and nobody reads what it delivers.
+fn arrive_unread(rig: &mut PortRig, frames: &[Vec<u8>]) {
+    let mut burst = Burst::new();
+    for frame in frames {
+        burst.push(rig.pool.alloc_copy(frame).unwrap()).unwrap();
+    }
+    rig.far_tx.transmit(&mut burst);
+    for _ in 0..20 {
+        rig.hand.advance(500);
+        rig.engine.step();
+    }
+}
+
+#[test]
+fn what_lies_unread_when_an_sa_is_recalled_from_a_card_that_hangs_is_not_let_in_beside_its_state() {
+    let mut rig = PortRig::new(&nic_profile(), 12);
+    let frames = sealed(&mut rig, 4);
+    assert_eq!(arrive(&mut rig, &frames[..2]).len(), 2);
+    arrive_unread(&mut rig, &frames[2..]);
+    hang(&mut rig);
+    let state = InboundState { highest: START + 1, bitmap: vec![u64::MAX] };
+    assert_eq!(rig.nic.recall(rig.inbound_slot), Some(state.into()));
+    assert!(rig.receive().is_empty(), "their numbers are fresh to whoever has the state");
+    assert_eq!(rig.ledgers().1.dropped.into_iter().collect::<Vec<_>>(), [("nic_stale_report", 2)]);
+}
+
+#[test]
+fn what_lies_unread_when_the_card_is_reset_is_let_in_at_most_once() {
+    let mut rig = PortRig::new(&nic_profile(), 13);
+    let frames = sealed(&mut rig, 4);
+    assert_eq!(arrive(&mut rig, &frames[..2]).len(), 2);
+    arrive_unread(&mut rig, &frames[2..]);
+    // It resets itself; what lies unread has numbers that it has forgotten.
+    rig.engine.set_faults(&Faults::none().at(Fault::Reset, rig.clock.tick(), None));
+    rig.engine.step();
+    for _ in 0..500 {
+        rig.hand.advance(1000);
+        rig.engine.step();
+        rig.tx.transmit(&mut Burst::new());
+        if rig.tx.in_flight() == 0 {
+            let mut burst = Burst::new();
+            burst.push(rig.pool.alloc_copy(&plain(9, 9)).unwrap()).unwrap();
+            rig.tx.transmit(&mut burst);
+        }
+    }
+    assert!(rig.nic.health() == Health::Working && rig.counters()["resets"] > 0);
+    let unread = rig.receive();
+    let again = arrive(&mut rig, &frames);
+    let is_in = |packet: &Mbuf| {
+        RxReport::read(packet).is_some_and(|report| report.outcome == crypto_pmd::inline::RxOutcome::Ok)
+    };
+    let (unread, again) = (
+        unread.iter().filter(|packet| is_in(packet)).count(),
+        again.iter().filter(|packet| is_in(packet)).count(),
+    );
+    assert_eq!((unread, again), (0, 2), "the last two come by the second copy, the first two not again");
+    assert_eq!(rig.ledgers().1.dropped.into_iter().collect::<Vec<_>>(), [("nic_reset", 2)]);
+}
+
+#[test]
+fn a_stale_report_does_not_raise_the_window_of_the_sa_in_its_ones_slot() {
+    let mut rig = PortRig::new(&nic_profile(), 14);
+    let frames = sealed(&mut rig, 1);
+    arrive_unread(&mut rig, &frames);
+    let (slot, new) = (rig.inbound_slot, out(99, gcm(8), false, 1));
+    assert!(rig.nic.forget(slot));
+    assert_eq!(rig.nic.install(Service::Protocol, &inn(&new)).unwrap(), slot);
+    assert!(rig.receive().is_empty());
+    hang(&mut rig);
+    assert_eq!(rig.nic.recall(slot), Some(InboundState { highest: 0, bitmap: vec![u64::MAX] }.into()));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! ESP over the emulated card, in virtual time: the halves of this crate on the host, the card's own firmware for inline crypto and inline protocol, and on
 //! the other side of the wire a peer that does all of it in software. Two readings of RFC 4303 that share no code must understand each other.
-//!
-//! With `SEALANE_INLINE_PCAP` naming a folder, what the card puts on the wire is written there, with what went in, for judges outside.
 
 // A test program may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]

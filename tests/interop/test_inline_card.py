@@ -90,7 +90,7 @@ def packets_for(association):
     return udp_packets(association.inner, [*range(35), 700, 1400])
 
 
-@pytest.mark.parametrize("association", associations(), ids=name_of)
+@pytest.mark.parametrize("association", list(associations()), ids=name_of)
 def test_scapy_opens_what_the_card_builds(card, association):
     packets = packets_for(association)
     sealed, _ = card.run("out", association, [frame(packet) for packet in packets])
@@ -105,7 +105,7 @@ def test_scapy_opens_what_the_card_builds(card, association):
         assert peer.open(esp) == packet
 
 
-@pytest.mark.parametrize("association", associations(), ids=name_of)
+@pytest.mark.parametrize("association", list(associations()), ids=name_of)
 def test_the_card_opens_what_scapy_seals(card, association):
     packets, peer = packets_for(association), ScapyPeer(association)
     sealed = [frame(peer.seal(packet)) for packet in packets]

@@ -76,10 +76,12 @@ impl OnCards {
         entry.is_some_and(|entry| entry.key.load(Ordering::Acquire) == key_of(handle, service))
     }
 
-    /// The card has named a number.
+    /// The card has named a number. What it says of an SA that was in the place before is nothing to the one that is there.
     #[inline]
     pub(super) fn raise(&self, handle: u32, number: u64) {
-        if let Some(entry) = self.get(place_of(handle)) {
+        if let Some(entry) = self.get(place_of(handle))
+            && entry.key.load(Ordering::Acquire) == key_of(handle, Service::Protocol)
+        {
             entry.highest.fetch_max(number, Ordering::SeqCst);
         }
     }
@@ -229,8 +231,10 @@ impl Shared {
         entry.sends.store(0, Ordering::Release);
         let is_there = !installed.is_recalled && self.health() == Health::Working;
         let exported = if is_there { self.export(&control, installed.handle) } else { None };
-        // A second time, or of a card that does not say.
+        // A second time, or of a card that does not say. What it has delivered, and nobody has read yet, is not in that state, so it is not to be read any
+        // more: whoever reads raises a number first and looks at the key then, so either that is seen here, or this is seen there.
         let state = exported.unwrap_or_else(|| {
+            entry.key.store(0, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             installed.safe_state(entry)
         });

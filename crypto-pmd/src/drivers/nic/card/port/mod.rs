@@ -51,7 +51,6 @@ struct Due {
 /// What a card has inside of frames.
 #[derive(Debug)]
 pub(super) struct Port {
-    memory: Pool,
     compute: Box<dyn QueuePair>,
     jobs: JobBurst,
     done: JobBurst,
@@ -66,6 +65,8 @@ pub(super) struct Port {
     last_in: u64,
     /// Most frames of either direction inside.
     room: usize,
+    /// Last, so that all of its packets are home when it goes.
+    memory: Pool,
 }
 
 impl Port {

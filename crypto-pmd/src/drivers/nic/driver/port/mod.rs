@@ -35,6 +35,8 @@ pub use tx::NicTx;
 struct Cell {
     /// The buffer that the card has, or had until it was completed.
     frame: Option<Mbuf>,
+    /// Of the SA by which it leaves; 0 for none.
+    handle: u32,
     /// Once it is completed.
     outcome: Option<Outcome>,
 }
@@ -87,8 +89,8 @@ enum Sorted {
     Completed(Mbuf, Outcome, u32),
     /// The card may have worked on it.
     Begun(Mbuf),
-    /// The card has not begun it.
-    Waiting(Mbuf),
+    /// The card has not begun it; with the handle of the SA by which it was to leave.
+    Waiting(Mbuf, u32),
 }
 
 impl PortQueue {
@@ -154,10 +156,10 @@ impl PortQueue {
     }
 
     /// The buffer goes to the card by the command that was written for it.
-    fn add(&mut self, frame: Mbuf) {
+    fn add(&mut self, frame: Mbuf, handle: u32) {
         let number = self.tail;
         if let Some(cell) = self.cell_mut(number) {
-            *cell = Cell { frame: Some(frame), outcome: None };
+            *cell = Cell { frame: Some(frame), handle, outcome: None };
         }
         self.tail = number.wrapping_add(1);
     }
@@ -290,12 +292,12 @@ impl PortQueue {
         for step in 0..len {
             let number = head.wrapping_add(step);
             let Some(cell) = self.cell_mut(number) else { continue };
-            let outcome = cell.outcome.take();
+            let (handle, outcome) = (cell.handle, cell.outcome.take());
             let Some(frame) = cell.frame.take() else { continue };
             let sorted = match outcome {
                 Some(outcome) => Sorted::Completed(frame, outcome, number),
                 None if step < begun => Sorted::Begun(frame),
-                None => Sorted::Waiting(frame),
+                None => Sorted::Waiting(frame, handle),
             };
             to(self, sorted);
         }

@@ -49,7 +49,6 @@ impl Reason for RxDrop {
 /// buffers, so it has to be asked for frames even when none are expected.
 pub struct NicRx {
     queue: PortQueue,
-    pool: Pool,
     is_ethernet: bool,
     /// Frames that were delivered before a reset.
     ready: VecDeque<Mbuf>,
@@ -61,6 +60,8 @@ pub struct NicRx {
     /// When the heartbeat was last found to have changed, and when it was last looked at.
     alive_at: Tick,
     looked_at: Tick,
+    /// Last, so that all of its packets are home when it goes.
+    pool: Pool,
 }
 
 impl NicRx {
@@ -105,7 +106,7 @@ impl NicRx {
             if let Some(rings) = queue.rings() {
                 rings.write_command(queue.tail, command.to_words());
             }
-            queue.add(buffer);
+            queue.add(buffer, 0);
         }
         if self.queue.tail != before {
             self.queue.ring_doorbell();
@@ -192,7 +193,7 @@ impl NicRx {
                         self.ready.push_back(frame);
                     }
                 }
-                Sorted::Begun(buffer) | Sorted::Waiting(buffer) => self.take_back(buffer),
+                Sorted::Begun(buffer) | Sorted::Waiting(buffer, _) => self.take_back(buffer),
             }
         }
         self.queue.begin_anew(phase);

@@ -70,8 +70,8 @@ pub struct NicTx {
     queue: PortQueue,
     drops: Tally<TxDrop>,
     sent: u64,
-    /// Frames that go to the card again, while they are sorted.
-    again: Vec<Mbuf>,
+    /// Frames that go to the card again, while they are sorted, with the SA of each.
+    again: Vec<(Mbuf, u32)>,
 }
 
 impl NicTx {
@@ -97,14 +97,15 @@ impl NicTx {
         moved
     }
 
-    fn take(&mut self, packet: Mbuf) {
-        if let Err(reason) = self.write(packet) {
+    /// `before` is the handle that a frame had which goes to the card again: whoever is in its SA's slot now, may be another one.
+    fn take(&mut self, packet: Mbuf, before: Option<u32>) {
+        if let Err(reason) = self.write(packet, before) {
             self.drops.add(reason, 1);
         }
     }
 
     /// Writes the command of a frame; a frame for which that cannot be is gone.
-    fn write(&mut self, packet: Mbuf) -> Result<(), TxDrop> {
+    fn write(&mut self, packet: Mbuf, before: Option<u32>) -> Result<(), TxDrop> {
         let queue = &mut self.queue;
         let request = TxOffload::read(&packet);
         // Half a request is one that nobody can fulfil.
@@ -113,7 +114,9 @@ impl NicTx {
         }
         let handle = match request {
             Some(TxOffload { service, slot, .. }) => {
-                Some(queue.shared.on_cards.sending(slot, service).ok_or(TxDrop::NoSa)?)
+                let handle = queue.shared.on_cards.sending(slot, service);
+                let is_same = |handle: &u32| before.is_none_or(|before| before == *handle);
+                Some(handle.filter(is_same).ok_or(TxDrop::NoSa)?)
             }
             None => None,
         };
@@ -148,7 +151,7 @@ impl NicTx {
         if let Some(rings) = queue.rings() {
             rings.write_command(queue.tail, command.to_words());
         }
-        queue.add(packet);
+        queue.add(packet, handle.unwrap_or(0));
         Ok(())
     }
 
@@ -158,7 +161,7 @@ impl NicTx {
         queue.sort(|_, sorted| match sorted {
             Sorted::Completed(_, outcome, _) => settle(outcome, sent, drops),
             Sorted::Begun(_) => drops.add(TxDrop::Reset, 1),
-            Sorted::Waiting(frame) => again.push(frame),
+            Sorted::Waiting(frame, handle) => again.push((frame, handle)),
         });
     }
 
@@ -172,7 +175,7 @@ impl NicTx {
         self.queue.begin_anew(phase);
         let mut again = std::mem::take(&mut self.again);
         self.queue.place.counters.redriven.add(again.len() as u64);
-        again.drain(..).for_each(|frame| self.take(frame));
+        again.drain(..).for_each(|(frame, handle)| self.take(frame, Some(handle)));
         self.again = again;
         if !self.queue.enable() {
             return false;
@@ -244,7 +247,7 @@ impl TxPort for NicTx {
         let count = self.queue.room().min(burst.len());
         let (before, mut left) = (self.queue.tail, self.queue.shared.profile.burst);
         for packet in burst.drain_front(count) {
-            self.take(packet);
+            self.take(packet, None);
             left -= 1;
             if left == 0 {
                 self.queue.ring_doorbell();
