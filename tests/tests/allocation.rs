@@ -24,6 +24,7 @@ use pipeline::lcore::{Ended, Idle, Lcore, PollingCore, Task, Turn, run};
 use pipeline::port::{NullTx, Receive, Replay, RxPort};
 use pipeline::stage::Stage;
 use pipeline::{Burst, Clock, Ledger, Pool, PoolConfig};
+use tools::children::Family;
 use tools::config::Config;
 use tools::kernels::Kernels;
 use tools::replay::{Options, Parts, Runner, Sink, Source};
@@ -186,6 +187,7 @@ impl Bench {
             direction: self.options.direction,
             driver: self.options.driver,
             kernels: Kernels::default(),
+            family: Family::default(),
             link: Link::Ethernet,
             pool: self.pool.clone(),
             clock: Clock::new(),

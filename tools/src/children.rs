@@ -69,7 +69,7 @@ impl SchedulerOptions {
 }
 
 /// A scheduler's children and its policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Family {
     children: [Option<ChildName>; MAX_CHILDREN],
     policy: Policy,

@@ -1,6 +1,8 @@
 //! The emulated card for tests that know no engines: it turns while its queue pair is polled, in virtual time, and has every algorithm that cards
 //! can have.
 
+#![allow(clippy::disallowed_types, reason = "a test may lock")]
+
 use std::sync::{Arc, Mutex};
 
 use crypto_pmd::drivers::nic::{Card, CardConfig, Engine, Engines, Faults, Nic, NicConfig, Profile};
