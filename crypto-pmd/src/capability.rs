@@ -257,6 +257,16 @@ pub enum Unsupported {
     /// Not with packets in several segments.
     #[error("it takes packets in one piece only; let a driver with scatter/gather stand by (`fallback`)")]
     Segments,
+    /// Not this part in the traffic that passes.
+    #[error(
+        "it does not offer {0}; use a card whose profile lists that among its services, or offload = \"lookaside\""
+    )]
+    Service(&'static str),
+    /// Not such an SA.
+    #[error(
+        "its firmware does not build such ESP packets: use a cipher of RFC 8221 with its usual IV, and both ends of a tunnel in one family"
+    )]
+    Association,
     /// Not in this combination.
     #[error(
         "this chain of transforms is not supported: use one to eight transforms, and compression only by itself"

@@ -133,7 +133,7 @@ pub enum RxOutcome {
 }
 
 impl RxOutcome {
-    const fn from_bits(bits: u32) -> Option<Self> {
+    pub(crate) const fn from_bits(bits: u32) -> Option<Self> {
         match bits {
             0 => Some(Self::Ok),
             1 => Some(Self::IntegrityFailed),

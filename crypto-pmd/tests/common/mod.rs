@@ -6,6 +6,7 @@
 
 pub(crate) mod erratic;
 mod suites;
+pub(crate) mod turned;
 
 use crypto_pmd::drivers::multibuffer::Multibuffer;
 use crypto_pmd::drivers::{Scheduler, Software};
@@ -23,7 +24,8 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Over the software driver, or the one that `SEALANE_LEVEL` names: the multi-buffer driver at that level, or the scheduler.
+    /// Over the software driver, or the one that `SEALANE_LEVEL` names: the multi-buffer driver at that level, the scheduler, or
+    /// the emulated card (`nic`, and `nic-apart` for one that does not write over its sources).
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
         attach(&registry);
@@ -86,6 +88,12 @@ impl Bench {
 pub(crate) fn attach(registry: &Registry) -> DriverId {
     match std::env::var("SEALANE_LEVEL") {
         Ok(level) if level == "scheduler" => registry.attach(scheduler()),
+        Ok(level) if level.starts_with("nic") => {
+            // What a card does not do, such as compression, software does.
+            registry.attach(Software::new()).unwrap();
+            let more = if level == "nic-apart" { "in_place = false" } else { "" };
+            registry.attach(turned::Turned::new(turned::everything(more)))
+        }
         Ok(level) => registry.attach(Multibuffer::with_level(0, level.parse().unwrap()).unwrap()),
         Err(_) => registry.attach(Software::new()),
     }

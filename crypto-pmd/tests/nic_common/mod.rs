@@ -5,6 +5,8 @@
 // Each test program uses a part of this; what cannot be set up may panic, and what is wrong must.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod port;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

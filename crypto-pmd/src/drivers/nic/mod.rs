@@ -16,12 +16,21 @@
 //! assert_eq!(registry.own_session_ids(session).len(), 1, "the card has an id of its own for it");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A card whose profile lists an inline service is a port, too ([`Nic::ports`]): SAs are put on it ([`Nic::install`]), and it does the crypto, or all
+//! of ESP, for frames that pass ([`crate::inline`]). What left it, and what arrives at it, is at its wire ([`Card::wire`]). After a reset or a removal the
+//! card has forgotten its SAs and gets them again; a number that it may have used is not used again, and what was received is not received again:
+//!
+//! - Sending by inline protocol goes on behind as many numbers as the card was handed frames. Some numbers are left out.
+//! - Receiving by inline protocol takes all numbers up to the highest that the card has reported for received. Frames that are still on their way with
+//!   lower numbers are lost.
+//! - A frame that the card had begun and not reported as sent may have gone out, and is not sent again.
 
 mod bus;
 mod card;
 mod driver;
 mod profile;
 
-pub use card::{Card, CardConfig, Engine, Engines, Fault, FaultError, Faults, Runner};
-pub use driver::{Health, Nic, NicConfig, NicCounters};
+pub use card::{Card, CardConfig, Engine, Engines, Fault, FaultError, Faults, Runner, WireRx, WireTx};
+pub use driver::{Health, Nic, NicConfig, NicCounters, NicRx, NicTx};
 pub use profile::{KeyTiming, Latency, Profile, ProfileError, Services};

@@ -50,7 +50,7 @@ pub(crate) struct Command {
     pub(crate) integrity: (u16, u32),
     pub(crate) iv: u16,
     pub(crate) tag: u32,
-    /// Bytes of link header, of a frame that is sent.
+    /// Bytes of link header, of a frame that is sent; of a buffer, 0 where frames have none and 14 where they have Ethernet's.
     pub(crate) link_len: u8,
     /// 0 nothing, 1 inline crypto, 2 inline protocol, of a frame that is sent.
     pub(crate) service: u8,
@@ -159,16 +159,19 @@ pub(crate) enum Outcome {
     BadCommand = 5,
     /// An address that no window allows; nothing was written.
     MemoryFault = 6,
+    /// The link is down: the frame is lost.
+    LinkDown = 7,
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Done,
         Self::IntegrityFailed,
         Self::BadRange,
         Self::NoSession,
         Self::BadCommand,
         Self::MemoryFault,
+        Self::LinkDown,
     ];
 }
 
@@ -222,7 +225,7 @@ mod tests {
         }
 
         #[test]
-        fn a_completion_is_read_as_it_was_written_whatever_the_phase(outcome in 0_usize..6, epoch: u8, sequence: u32, phase: bool) {
+        fn a_completion_is_read_as_it_was_written_whatever_the_phase(outcome in 0_usize..7, epoch: u8, sequence: u32, phase: bool) {
             let completion = Completion { outcome: Outcome::ALL[outcome], epoch, sequence };
             prop_assert_eq!(Completion::from_word(completion.to_word() | u64::from(phase)), Some(completion));
         }
@@ -232,6 +235,6 @@ mod tests {
     fn words_that_are_no_command_or_completion_are_none() {
         assert_eq!(Command::from_words(&[7, 0, 0, 0, 0, 0, 0, 0]), None);
         assert_eq!(Completion::from_word(0), None);
-        assert_eq!(Completion::from_word(7 << 1), None);
+        assert_eq!(Completion::from_word(8 << 1), None);
     }
 }

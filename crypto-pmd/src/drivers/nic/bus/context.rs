@@ -17,6 +17,10 @@ pub(crate) enum Order {
     Load = 1,
     /// Forget the session in that place.
     Forget = 2,
+    /// Take in an SA for frames that pass, under the place in [`super::registers::ADMIN_SLOT`]; see [`super::association`].
+    Install = 3,
+    /// Stop with the SA in that place, and write its state where operands lie.
+    Export = 4,
 }
 
 /// What the card answers in [`super::registers::ADMIN_STATUS`].

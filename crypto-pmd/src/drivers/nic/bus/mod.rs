@@ -1,9 +1,11 @@
 //! What card and driver have in common: the register page, the rings in shared memory, the formats of commands and completions, and the
 //! windows through which a card reaches memory. Neither side knows anything else of the other.
 
+pub(super) mod association;
 pub(super) mod command;
 pub(super) mod context;
 pub(super) mod iommu;
+pub(super) mod receipt;
 pub(super) mod registers;
 pub(super) mod ring;
 

@@ -80,6 +80,31 @@ pub(crate) enum OfQueue {
     Read = 5,
     /// The card's word for the value of [`OfQueue::Enable`] that it goes by: with another one than before, nothing from before is under way.
     Seen = 6,
+    /// What it is for, see [`Role`].
+    Role = 7,
+}
+
+/// What a queue pair is for: which kind of commands it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Role {
+    /// Bytes in, bytes out.
+    #[default]
+    Crypt = 0,
+    /// Frames that leave.
+    Transmit = 1,
+    /// Memory for frames that arrive.
+    Receive = 2,
+}
+
+impl Role {
+    pub(crate) const fn of(value: u64) -> Self {
+        match value {
+            1 => Self::Transmit,
+            2 => Self::Receive,
+            _ => Self::Crypt,
+        }
+    }
 }
 
 impl OfQueue {

@@ -10,6 +10,7 @@ use pipeline::sync::Ordering;
 
 use super::Cell;
 use super::command::WORDS;
+use super::receipt;
 
 /// Most pieces of memory of one side of a command.
 pub(crate) const MAX_PIECES: usize = 16;
@@ -107,6 +108,21 @@ impl<'a> Rings<'a> {
             first.store(address, Ordering::Relaxed);
             second.store(u64::from(len), Ordering::Relaxed);
         }
+    }
+
+    /// What the card says of a frame that it has put into the buffer of this place; see [`super::receipt`].
+    pub(crate) fn write_receipt(&self, place: usize, words: [u64; receipt::WORDS]) {
+        let start = self.layout.list(place, true);
+        let cells = self.cells.get(start..start + receipt::WORDS).unwrap_or_default();
+        cells.iter().zip(words).for_each(|(cell, word)| cell.store(word, Ordering::Relaxed));
+    }
+
+    pub(crate) fn read_receipt(&self, place: usize) -> [u64; receipt::WORDS] {
+        let start = self.layout.list(place, true);
+        let cells = self.cells.get(start..start + receipt::WORDS).unwrap_or_default();
+        let mut words = [0; receipt::WORDS];
+        words.iter_mut().zip(cells).for_each(|(word, cell)| *word = cell.load(Ordering::Relaxed));
+        words
     }
 
     /// The completion by this number in all, where it is there yet; the lowest bit is the phase.

@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::disallowed_types,
-    reason = "the control side of the card; its engines take the lock in a reset only"
+    reason = "the control side of the card; its engines take the locks in a reset, and once for a batch of frames that pass"
 )]
 
 use std::collections::HashMap;
@@ -19,16 +19,19 @@ use crate::drivers::nic::bus::registers::{self, Act, Register};
 use crate::session::SessionId;
 
 use super::Device;
+use super::esp::SaTable;
 use super::fault::{Dice, Fault, Faults};
 
-/// Longest session in shared memory, in bytes.
-const LONGEST: usize = 8192;
+/// Longest session or SA in shared memory, in bytes: an SA brings its replay window along.
+const LONGEST: usize = 15_000;
 
 #[derive(Debug)]
 pub(in crate::drivers::nic) struct Control {
     /// Computes for the engines.
     pub(super) compute: Arc<dyn Driver>,
     sessions: Mutex<HashMap<u32, u32>>,
+    /// For frames that pass; the engine takes the lock once for a batch of frames.
+    sas: Mutex<SaTable>,
     dice: Mutex<Dice>,
     /// The engines stand still.
     pub(super) hung: AtomicBool,
@@ -41,6 +44,7 @@ impl Control {
         Self {
             compute,
             sessions: Mutex::new(HashMap::new()),
+            sas: Mutex::new(SaTable::default()),
             dice: Mutex::new(Dice::new(faults, 1)),
             hung: AtomicBool::new(false),
             full_until: AtomicU64::new(0),
@@ -56,8 +60,13 @@ impl Control {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets every session.
+    pub(super) fn sas(&self) -> MutexGuard<'_, SaTable> {
+        self.sas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets every session and SA.
     pub(super) fn forget_all(&self) {
+        self.sas().clear();
         let mut sessions = self.sessions();
         sessions.drain().for_each(|(slot, generation)| {
             self.compute.close_session(SessionId::new(slot, generation));
@@ -93,17 +102,24 @@ impl Device {
         if order == Order::Forget as u64 {
             if sessions.get(&slot) == Some(&generation) {
                 sessions.remove(&slot);
+                drop(self.control.sas().remove(handle));
                 self.control.compute.close_session(SessionId::new(slot, generation));
                 self.control.compute.collect();
             }
             return Answer::Done;
         }
-        if order != Order::Load as u64 {
+        if order == Order::Export as u64 {
+            return self.export(handle);
+        }
+        if order != Order::Load as u64 && order != Order::Install as u64 {
             return Answer::Unsupported;
         }
         let is_new = !sessions.contains_key(&slot);
         if slot as usize >= self.profile.sa_slots || is_new && self.control.is_full(self, sessions.len()) {
             return Answer::Full;
+        }
+        if order == Order::Install as u64 {
+            return self.install(&mut sessions, handle);
         }
         let Some(params) = self.operand().and_then(|bytes| context::decode(&bytes)) else {
             return Answer::Unsupported;
@@ -121,7 +137,7 @@ impl Device {
     }
 
     /// What the driver has laid ready: a length, then so many bytes.
-    fn operand(&self) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn operand(&self) -> Option<Zeroizing<Vec<u8>>> {
         let words = self.iommu.words(self.registers.peek(registers::ADMIN_ADDRESS)).ok()?;
         let (len, words) = cells(&words).split_first()?;
         let len = usize::try_from(len.load(pipeline::sync::Ordering::Acquire)).ok()?;

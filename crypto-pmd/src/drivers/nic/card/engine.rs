@@ -11,7 +11,7 @@ use pipeline::{Mbuf, Pool};
 
 use crate::device::{QueuePair, QueuePairConfig};
 use crate::drivers::nic::bus::command::{Command, Kind, Outcome};
-use crate::drivers::nic::bus::registers;
+use crate::drivers::nic::bus::registers::{self, Role};
 use crate::drivers::nic::profile::Profile;
 use crate::job::{Job, JobBurst, Operation, Status};
 use crate::session::SessionId;
@@ -20,10 +20,11 @@ use super::Device;
 use super::control::split;
 use super::fault::{Dice, Fault, Faults, Strike};
 use super::flight::{Flight, Flights, Seat};
+use super::port::Port;
 use super::queue::CardQueue;
 
 /// Commands that are computed together.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// Commands that a card has inside: what its engines and its latency hold, and a burst to choose from.
 pub(super) fn capacity(profile: &Profile) -> usize {
@@ -35,10 +36,10 @@ pub(super) fn capacity(profile: &Profile) -> usize {
 
 /// A completion whose command was given up.
 #[derive(Clone, Copy, Debug)]
-struct Ghost {
-    queue: u8,
-    command: Command,
-    outcome: Outcome,
+pub(super) struct Ghost {
+    pub(super) queue: u8,
+    pub(super) command: Command,
+    pub(super) outcome: Outcome,
 }
 
 /// How it is with a card.
@@ -61,19 +62,19 @@ enum Life {
 /// What turns in a card.
 #[derive(Debug)]
 pub struct Engine {
-    device: Arc<Device>,
+    pub(super) device: Arc<Device>,
     life: Life,
     /// The link is down until then.
     link_up_at: Option<u64>,
     /// The number of the last reset that was asked for and heard.
     reset_heard: u64,
-    dice: Dice,
+    pub(super) dice: Dice,
     compute: Box<dyn QueuePair>,
     jobs: JobBurst,
     done: JobBurst,
     /// What was read just now.
     batch: Vec<Seat>,
-    queues: Vec<CardQueue>,
+    pub(super) queues: Vec<CardQueue>,
     next_queue: usize,
     flights: Flights,
     /// When each engine is free again, in nanoseconds.
@@ -81,10 +82,12 @@ pub struct Engine {
     turns: u64,
     /// Completions that come after a reset has given their commands up.
     ghosts: Vec<Ghost>,
+    /// Of a card that is a NIC.
+    pub(super) port: Option<Box<Port>>,
 }
 
 impl Engine {
-    pub(super) fn new(device: Arc<Device>, memory: Pool, faults: &Faults) -> Self {
+    pub(super) fn new(device: Arc<Device>, memory: Pool, faults: &Faults, port: Option<Box<Port>>) -> Self {
         let profile = &device.profile;
         let config = QueuePairConfig { depth: BATCH, far: false };
         Self {
@@ -102,6 +105,7 @@ impl Engine {
             free_at: vec![0.0; profile.engines],
             turns: 0,
             ghosts: Vec::with_capacity(BATCH),
+            port,
             device,
         }
     }
@@ -117,6 +121,8 @@ impl Engine {
             worked |= self.serve(now);
             // What takes no time is done in the same turn.
             worked |= self.run_events(self.device.now());
+        } else if self.port.is_some() {
+            worked |= self.lose_arrivals();
         }
         worked
     }
@@ -124,7 +130,12 @@ impl Engine {
     /// When something happens next without anybody doing anything, in nanoseconds.
     #[must_use]
     pub fn next_event(&self) -> Option<u64> {
-        let flights = if self.life == Life::Running { self.flights.next_due() } else { None };
+        let port = || self.port.as_ref().and_then(|port| port.next_due());
+        let flights = if self.life == Life::Running {
+            [self.flights.next_due(), port()].into_iter().flatten().min()
+        } else {
+            None
+        };
         let life = match self.life {
             Life::Running | Life::Hung(_) => None,
             Life::Resetting { until, .. } | Life::Out { until } => Some(until),
@@ -158,7 +169,8 @@ impl Engine {
                 self.link_up_at = None;
                 self.device.registers.poke(registers::LINK, 1);
             } else if self.life == Life::Running {
-                if !self.bring_back(at) {
+                let is_stuck = !self.bring_back(at) | !self.move_frames(at);
+                if is_stuck {
                     break;
                 }
             } else {
@@ -259,6 +271,9 @@ impl Engine {
 
     /// Everything under way ends where it is, of one queue pair or of all: what an engine had begun to write over its source stays so.
     fn give_up(&mut self, queue: Option<u8>, at: u64) {
+        if let Some(port) = &mut self.port {
+            port.give_up(queue, &self.device.counters, &mut self.ghosts);
+        }
         let Self { flights, queues, device, ghosts, .. } = self;
         flights.give_up(queue, |flight| {
             if flight.late && ghosts.len() < ghosts.capacity() {
@@ -312,6 +327,9 @@ impl Engine {
             }
         }
         self.next_queue = (self.next_queue + 1) % self.queues.len();
+        if self.port.is_some() {
+            worked |= self.take_arrivals(now);
+        }
         worked
     }
 
@@ -323,6 +341,9 @@ impl Engine {
                 Some(_) => self.device.counters.struck(Fault::DoorbellLost),
                 None => queue.tail = tail,
             }
+        }
+        if queue.role != Role::Crypt && self.port.is_some() {
+            return self.serve_port(number, now);
         }
         let room = self.flights.room().min(BATCH);
         let ready = queue.ready().min(room);
@@ -377,7 +398,7 @@ impl Engine {
     }
 
     /// Faults of the whole card whose occasion is that a command is read; true when nothing more is read.
-    fn strikes_now(&mut self, now: u64) -> bool {
+    pub(super) fn strikes_now(&mut self, now: u64) -> bool {
         for fault in [Fault::EngineHang, Fault::Reset, Fault::RingStuck, Fault::LinkDown, Fault::Removal] {
             if let Some(duration) = self.dice.strikes(fault) {
                 self.strike(Strike { fault, at: now, duration });
@@ -386,7 +407,7 @@ impl Engine {
         self.life != Life::Running
     }
 
-    fn happens(&mut self, fault: Fault) -> bool {
+    pub(super) fn happens(&mut self, fault: Fault) -> bool {
         let happens = self.dice.strikes(fault).is_some();
         if happens {
             self.device.counters.struck(fault);
@@ -455,7 +476,7 @@ impl Engine {
     }
 
     /// When an engine begins so many bytes, and when the result is there.
-    fn time(&mut self, now: u64, len: usize) -> (u64, u64) {
+    pub(super) fn time(&mut self, now: u64, len: usize) -> (u64, u64) {
         let busy = self.device.profile.busy_ns(len);
         let Some(engine) = self.free_at.iter_mut().min_by(|one, other| one.total_cmp(other)) else {
             return (now, now);
@@ -492,7 +513,7 @@ impl Engine {
         }
     }
 
-    fn latency(&mut self) -> u64 {
+    pub(super) fn latency(&mut self) -> u64 {
         let shape = self.device.profile.latency;
         let random = self.dice.random();
         let jitter = if shape.jitter_ns > 0 { random.u64(0..=shape.jitter_ns) } else { 0 };
@@ -538,6 +559,11 @@ impl Engine {
             device.counters.completions.fetch_add(completions, Ordering::Relaxed);
         }
         all
+    }
+
+    /// Whether it is being reset or is out of its slot, so that frames which arrive are lost. One that hangs lets them wait.
+    pub(super) fn is_deaf(&self) -> bool {
+        matches!(self.life, Life::Resetting { .. } | Life::Out { .. })
     }
 
     /// How many sessions the card holds.

@@ -36,6 +36,8 @@ pub(super) struct Flights {
     free: Vec<Seat>,
     /// Nearly sorted as they come: most are due behind all others.
     waiting: VecDeque<(u64, Seat)>,
+    /// Last, so that all of its packets are home when it goes: otherwise its memory would stay.
+    _memory: Pool,
 }
 
 impl Flights {
@@ -55,6 +57,7 @@ impl Flights {
             seats: (0..seats).map(flight).collect(),
             free: (0..seats as Seat).rev().collect(),
             waiting: VecDeque::with_capacity(seats),
+            _memory: memory.clone(),
         }
     }
 
@@ -123,7 +126,7 @@ impl Flights {
 
     /// All of a queue pair, or all there are.
     pub(super) fn give_up(&mut self, queue: Option<u8>, mut to: impl FnMut(&Flight)) {
-        let Self { seats, free, waiting } = self;
+        let Self { seats, free, waiting, .. } = self;
         waiting.retain(|&(_, seat)| {
             let Some(flight) = seats.get(usize::from(seat)) else { return false };
             let is_other = queue.is_some_and(|queue| queue != flight.queue);

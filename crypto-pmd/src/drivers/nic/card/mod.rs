@@ -5,13 +5,18 @@
 //! ([`Card::start`]); in virtual time a test turns it ([`Engine::step`]) and moves the clock by hand, so that a run with one seed is the same to the
 //! last packet. What the engines compute, the software or multi-buffer driver computes for them, on memory that belongs to the card.
 
+mod associations;
 mod control;
 mod counters;
 mod engine;
+mod esp;
 mod fault;
 mod flight;
+mod ivs;
+mod port;
 mod queue;
 mod runner;
+mod wire;
 
 use std::io;
 use std::sync::Arc;
@@ -29,9 +34,12 @@ use super::profile::Profile;
 pub use engine::Engine;
 pub use fault::{Fault, FaultError, Faults};
 pub use runner::Runner;
+pub use wire::{WireRx, WireTx};
 
 use control::Control;
 use counters::Counters;
+use port::Port;
+use wire::Wire;
 
 /// Most bytes in front of and behind a packet's own in the card's memory.
 const AROUND: usize = 320;
@@ -84,6 +92,7 @@ pub(super) struct Device {
     pub(super) iommu: Iommu,
     pub(super) control: Control,
     pub(super) counters: Counters,
+    wire: Arc<Wire>,
     /// When it was made.
     start: Tick,
 }
@@ -92,7 +101,7 @@ impl Card {
     /// A card of this model, and what turns in it.
     ///
     /// # Errors
-    /// No memory.
+    /// No memory, or no random bytes.
     pub fn new(profile: Profile, config: CardConfig) -> io::Result<(Self, Engine)> {
         let CardConfig { engines, faults, clock } = config;
         let device = Arc::new(Device {
@@ -100,13 +109,16 @@ impl Card {
             registers: Registers::new(),
             iommu: Iommu::new(),
             counters: Counters::default(),
+            wire: Arc::new(Wire::new()),
             start: clock.tick(),
             clock,
             profile,
         });
         device.present();
         let memory = device.memory()?;
-        let engine = Engine::new(Arc::clone(&device), memory, &faults);
+        let has_port = device.profile.services.inline_crypto || device.profile.services.inline_protocol;
+        let port = if has_port { Some(Box::new(Port::new(&device)?)) } else { None };
+        let engine = Engine::new(Arc::clone(&device), memory, &faults, port);
         Ok((Self { device }, engine))
     }
 
@@ -166,9 +178,14 @@ impl Device {
 
     /// The card's own memory, for what its engines have in work.
     fn memory(&self) -> io::Result<Pool> {
+        self.frame_memory(engine::capacity(&self.profile) + 64)
+    }
+
+    /// Memory of the card for so many packets, with room for ESP around each.
+    fn frame_memory(&self, buffers: usize) -> io::Result<Pool> {
         let bytes = self.profile.max_packet + AROUND;
         let stride = bytes.next_multiple_of(64).clamp(512, 65_472);
-        Pool::new(PoolConfig { buffers: engine::capacity(&self.profile) + 64, stride: stride | 64 })
+        Pool::new(PoolConfig { buffers, stride: (stride | 64).min(65_472) })
     }
 
     /// Nanoseconds since the card was made.

@@ -6,7 +6,8 @@ use pipeline::memory::Words;
 
 use crate::drivers::nic::bus::command::{Command, Completion, Extent, Outcome};
 use crate::drivers::nic::bus::iommu::{Iommu, MemoryFault, cells};
-use crate::drivers::nic::bus::registers::{OfQueue, Registers};
+use crate::drivers::nic::bus::receipt;
+use crate::drivers::nic::bus::registers::{OfQueue, Registers, Role};
 use crate::drivers::nic::bus::ring::{Layout, Rings};
 
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct CardQueue {
     pub(super) tail: u32,
     pub(super) next: u32,
     completed: u32,
+    /// What it is for.
+    pub(super) role: Role,
     /// Reads no more.
     pub(super) stuck: bool,
 }
@@ -52,6 +55,7 @@ impl CardQueue {
             tail: start,
             next: start,
             completed: 0,
+            role: Role::of(registers.peek(OfQueue::Role.of(number))),
             stuck: false,
         };
         registers.poke(OfQueue::Seen.of(number), enabled);
@@ -95,6 +99,13 @@ impl CardQueue {
             rings.complete(number, completion.to_word());
         }
         self.completed = number.wrapping_add(1);
+    }
+
+    /// Says what is in the buffer of a command; see [`crate::drivers::nic::bus::receipt`].
+    pub(super) fn write_receipt(&self, number: usize, words: [u64; receipt::WORDS]) {
+        if let (Some(rings), Some((_, layout))) = (self.rings(), &self.memory) {
+            rings.write_receipt(number & (layout.depth() - 1), words);
+        }
     }
 
     /// The pieces of a command's source or destination, in order.

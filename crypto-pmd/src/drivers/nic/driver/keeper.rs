@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipeline::memory::{Region, Words};
-use pipeline::{Clock, Pool, PoolConfig};
+use pipeline::{Clock, Mbuf, Pool, PoolConfig};
 use zeroize::Zeroize as _;
 
 use crate::capability::Capabilities;
@@ -19,7 +19,7 @@ use crate::device::OpenError;
 use crate::drivers::nic::bus::SLOT_BITS;
 use crate::drivers::nic::bus::context::{self, Answer, Order};
 use crate::drivers::nic::bus::iommu::cells;
-use crate::drivers::nic::bus::registers::{self, OfQueue as QueueRegister};
+use crate::drivers::nic::bus::registers::{self, OfQueue as QueueRegister, Role};
 use crate::drivers::nic::bus::ring::Layout;
 use crate::drivers::nic::card::Card;
 use crate::drivers::nic::profile::Profile;
@@ -32,6 +32,7 @@ use crate::session::SessionId;
 use crate::transform::SessionParams;
 
 use super::NicConfig;
+use super::associations::{Associations, OnCards};
 use super::bus::Bus;
 use super::counters::{NicCounters, OfQueue};
 use super::state::{Health, Phase, Shift};
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub(super) config: NicConfig,
     pub(super) shift: Shift,
     pub(super) sessions: Sessions<CardSession>,
+    /// SAs on the card, as ports see them.
+    pub(super) on_cards: OnCards,
     /// For packets that are copied.
     pub(super) copies: Pool,
     /// Resets since the last job that was done.
@@ -66,14 +69,15 @@ pub(super) struct Shared {
 }
 
 #[derive(Debug)]
-struct Control {
+pub(super) struct Control {
     /// By the framework's place.
     sessions: HashMap<usize, Loaded>,
+    pub(super) associations: Associations,
     free_slots: Vec<u32>,
     /// How often each place was used.
     used: HashMap<u32, u32>,
     next_slot: u32,
-    admin: Arc<Words>,
+    pub(super) admin: Arc<Words>,
     queues: Vec<QueuePlace>,
     retired: Vec<Retired>,
 }
@@ -104,12 +108,14 @@ struct Retired {
     enable: u64,
     epoch: u64,
     jobs: Vec<Job>,
+    frames: Vec<Mbuf>,
 }
 
 /// A queue pair's place.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) number: usize,
+    pub(super) role: Role,
     pub(super) words: Arc<Words>,
     pub(super) counters: Arc<OfQueue>,
 }
@@ -125,7 +131,7 @@ impl Shared {
         let stride = (profile.max_packet + 320).next_multiple_of(64).clamp(512, 65_472) | 64;
         let copies = Pool::new(PoolConfig { buffers: config.copies.max(64), stride: stride.min(65_472) })?;
         bus.iommu().map_pool(&copies);
-        let admin = Arc::new(Region::map(8192)?.into_words());
+        let admin = Arc::new(Region::map(16_384)?.into_words());
         if let Some(address) = bus.iommu().map_words(&admin) {
             bus.write(registers::ADMIN_ADDRESS, address);
         }
@@ -133,6 +139,7 @@ impl Shared {
             || QueuePlace { taken: false, words: None, counters: Arc::default(), unblock: None, changes: 0 };
         let control = Control {
             sessions: HashMap::new(),
+            associations: Associations::new(),
             free_slots: Vec::new(),
             used: HashMap::new(),
             next_slot: 0,
@@ -143,6 +150,7 @@ impl Shared {
         Ok(Self {
             bus,
             clock: card.device().clock.clone(),
+            on_cards: OnCards::new(profile.sa_slots),
             profile,
             config,
             shift: Shift::new(),
@@ -154,7 +162,7 @@ impl Shared {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Control> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -225,10 +233,20 @@ impl Shared {
 
     /// Tells the card of a session.
     fn load(&self, control: &Control, handle: u32, params: &SessionParams) -> Answer {
-        let Some(bytes) = context::encode(params) else { return Answer::Unsupported };
+        match context::encode(params) {
+            Some(bytes) => self.hand_over(control, Order::Load, handle, &bytes),
+            None => Answer::Unsupported,
+        }
+    }
+
+    /// Lays the operand of an order ready, and wipes it when the card has answered.
+    pub(super) fn hand_over(&self, control: &Control, order: Order, handle: u32, bytes: &[u8]) -> Answer {
         let cells = cells(&control.admin);
         let Some((len, words)) = cells.split_first() else { return Answer::Busy };
         let count = bytes.len().div_ceil(8);
+        if count > words.len() {
+            return Answer::Unsupported;
+        }
         for (cell, chunk) in words.iter().zip(bytes.chunks(8)) {
             let mut word = [0; 8];
             word.iter_mut().zip(chunk).for_each(|(to, byte)| *to = *byte);
@@ -236,12 +254,12 @@ impl Shared {
             word.zeroize();
         }
         len.store(bytes.len() as u64, pipeline::sync::Ordering::Release);
-        let answer = self.order(Order::Load, handle);
+        let answer = self.order(order, handle);
         words.iter().take(count).for_each(|cell| cell.store(0, pipeline::sync::Ordering::Release));
         answer
     }
 
-    fn order(&self, order: Order, handle: u32) -> Answer {
+    pub(super) fn order(&self, order: Order, handle: u32) -> Answer {
         self.bus.write(registers::ADMIN_STATUS, 0);
         self.bus.write(registers::ADMIN_SLOT, u64::from(handle));
         self.bus.write(registers::ADMIN_COMMAND, order as u64);
@@ -279,7 +297,8 @@ impl Shared {
             let was_reset = phase.health == Health::Working && phase.epoch > retired.epoch;
             seen != retired.enable && seen != registers::ABSENT && !was_reset
         });
-        let waiting: usize = control.retired.iter().map(|retired| retired.jobs.len()).sum();
+        let waiting: usize =
+            control.retired.iter().map(|retired| retired.jobs.len() + retired.frames.len()).sum();
         waiting + self.sessions.collect()
     }
 
@@ -295,7 +314,7 @@ impl Shared {
         }
         place.taken = true;
         let words = Arc::clone(place.words.as_ref()?);
-        Some(Place { number, words, counters: Arc::clone(&place.counters) })
+        Some(Place { number, role: Role::Crypt, words, counters: Arc::clone(&place.counters) })
     }
 
     pub(super) fn set_unblock(&self, number: usize, unblock: Unblock) {
@@ -306,14 +325,24 @@ impl Shared {
 
     /// A queue pair is dropped; the card is told, and what it may still have is kept until it has seen that.
     pub(super) fn return_queue(&self, number: usize, jobs: Vec<Job>) {
+        self.retire(number, jobs, Vec::new());
+    }
+
+    /// As [`Shared::return_queue`], of a queue pair for frames.
+    pub(super) fn return_port(&self, number: usize, frames: Vec<Mbuf>) {
+        self.retire(number, Vec::new(), frames);
+    }
+
+    fn retire(&self, number: usize, jobs: Vec<Job>, frames: Vec<Mbuf>) {
         let mut control = self.lock();
         let Some(place) = control.queues.get_mut(number) else { return };
         (place.taken, place.unblock) = (false, None);
         place.changes += 1;
         let enable = place.changes << 1;
         self.bus.write(QueueRegister::Enable.of(number), enable);
-        if !jobs.is_empty() {
-            control.retired.push(Retired { queue: number, enable, epoch: self.shift.now().epoch, jobs });
+        if !jobs.is_empty() || !frames.is_empty() {
+            let epoch = self.shift.now().epoch;
+            control.retired.push(Retired { queue: number, enable, epoch, jobs, frames });
         }
     }
 
@@ -329,6 +358,7 @@ impl Shared {
         write(QueueRegister::Start, start.into());
         write(QueueRegister::Tail, start.into());
         write(QueueRegister::Read, 0);
+        write(QueueRegister::Role, place.role as u64);
         write(QueueRegister::Enable, entry.changes << 1 | 1);
         true
     }
@@ -338,6 +368,10 @@ impl Shared {
         if !matches!(from.health, Health::Working | Health::Gone) {
             return false;
         }
+        self.ask_for_reset(from)
+    }
+
+    fn ask_for_reset(&self, from: Phase) -> bool {
         let next = if self.resets_in_a_row.load(Ordering::Relaxed) >= MOST_RESETS {
             Health::Failed
         } else {
@@ -360,10 +394,10 @@ impl Shared {
             self.shift.change(phase, Health::Gone, phase.epoch);
             return false;
         }
+        let since = self.clock.nanoseconds(self.reset_asked.load(Ordering::Relaxed), self.clock.tick());
+        let is_overdue = since > self.profile.reset_us * 1000 * 10 + self.config.watchdog.as_nanos() as u64;
         if self.bus.read(registers::RESETS) != phase.epoch {
-            let since = self.clock.nanoseconds(self.reset_asked.load(Ordering::Relaxed), self.clock.tick());
-            let patience = self.profile.reset_us * 1000 * 10 + self.config.watchdog.as_nanos() as u64;
-            if since > patience {
+            if is_overdue {
                 // It came back from somewhere else, or did not hear: once more.
                 self.reset_asked.store(self.clock.tick(), Ordering::Relaxed);
                 self.bus.write(registers::RESET, phase.epoch);
@@ -371,15 +405,20 @@ impl Shared {
             return false;
         }
         // Somebody opens or closes a session: the next poll looks again.
-        let Ok(control) = self.control.try_lock() else { return false };
+        let Ok(mut control) = self.control.try_lock() else { return false };
         self.bus.write(registers::INTERRUPT_MASK, 0);
         if let Some(address) = self.bus.iommu().map_words(&control.admin) {
             self.bus.write(registers::ADMIN_ADDRESS, address);
         }
-        for loaded in control.sessions.values() {
-            if self.load(&control, loaded.handle, &loaded.params) == Answer::Busy {
-                return false;
+        let mut loaded = control.sessions.values();
+        let is_told = loaded.all(|one| self.load(&control, one.handle, &one.params) != Answer::Busy);
+        if !is_told || !self.install_again(&mut control) {
+            drop(control);
+            if is_overdue {
+                // It hangs again, or will not take them: another reset.
+                self.ask_for_reset(phase);
             }
+            return false;
         }
         let changed = self.shift.change(phase, Health::Working, phase.epoch);
         control.queues.iter().filter_map(|place| place.unblock.as_ref()).for_each(Unblock::signal);
@@ -389,7 +428,7 @@ impl Shared {
 
 impl Control {
     /// A free place on the card, with how often it was used.
-    fn take_slot(&mut self, slots: usize) -> Option<u32> {
+    pub(super) fn take_slot(&mut self, slots: usize) -> Option<u32> {
         let slot = match self.free_slots.pop() {
             Some(slot) => slot,
             None if (self.next_slot as usize) < slots => {
@@ -403,7 +442,7 @@ impl Control {
         Some(*used << SLOT_BITS | slot)
     }
 
-    fn free_slot(&mut self, handle: u32) {
+    pub(super) fn free_slot(&mut self, handle: u32) {
         self.free_slots.push(handle & ((1 << SLOT_BITS) - 1));
     }
 }

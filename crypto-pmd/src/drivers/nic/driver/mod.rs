@@ -7,10 +7,12 @@
 //!   [`Indeterminate`](crate::Status::Indeterminate).
 //! - A card that has been pulled out touches nothing any more. What it had is treated alike, and waits for its return; not for ever.
 
+mod associations;
 mod bus;
 mod counters;
 mod host_only;
 mod keeper;
+mod port;
 mod queue;
 mod recovery;
 mod state;
@@ -24,12 +26,14 @@ use pipeline::Pool;
 
 use crate::capability::Capabilities;
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
+use crate::inline::{InlineSa, SaState, Service};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
 
 use super::card::Card;
 
 pub use counters::NicCounters;
+pub use port::{NicRx, NicTx};
 pub use state::Health;
 
 use keeper::Shared;
@@ -87,6 +91,71 @@ impl Nic {
     #[must_use]
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// Both ends of the card's port, for one core: a queue pair each. Frames that arrive come in buffers of `pool`; up to `depth` frames are under
+    /// way in each direction, as far as the rings go. Frames have Ethernet headers, with VLAN tags or without.
+    ///
+    /// Packets of other pools go out without being copied when those were mapped, see [`Driver::map_memory`].
+    ///
+    /// ```
+    /// use crypto_pmd::drivers::nic::{Card, CardConfig, Nic, NicConfig, Profile};
+    /// use pipeline::port::{RxPort, TxPort};
+    /// use pipeline::{Burst, Clock, Pool, PoolConfig};
+    ///
+    /// // In virtual time; with `Card::start` the card turns by itself.
+    /// let (clock, hand) = Clock::manual();
+    /// let (card, mut engine) = Card::new(Profile::named("inline-25g").unwrap(), CardConfig { clock, ..CardConfig::default() })?;
+    /// let pool = Pool::new(PoolConfig { buffers: 256, ..PoolConfig::default() })?;
+    /// let (mut far, _) = card.wire(pool.clone())?;
+    /// let (_rx, mut tx) = Nic::new(&card, NicConfig::default())?.ports(pool.clone(), 64)?;
+    /// let mut burst = Burst::new();
+    /// burst.push(pool.alloc_copy(&[0x5a; 60]).unwrap()).unwrap();
+    /// assert_eq!(tx.transmit(&mut burst), 1);
+    /// while { far.receive(&mut burst, 32); burst.is_empty() } {
+    ///     hand.advance(100);
+    ///     engine.step();
+    /// }
+    /// assert_eq!(burst.as_slice()[0].data(), [0x5a; 60]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The card is no NIC (its profile has no inline service), has no two queue pairs left, or no window for the pool.
+    pub fn ports(&self, pool: Pool, depth: usize) -> io::Result<(NicRx, NicTx)> {
+        port::ports(&self.shared, pool, depth, true)
+    }
+
+    /// As [`Nic::ports`], for frames that are IP packets without a link header.
+    ///
+    /// # Errors
+    /// As [`Nic::ports`].
+    pub fn raw_ports(&self, pool: Pool, depth: usize) -> io::Result<(NicRx, NicTx)> {
+        port::ports(&self.shared, pool, depth, false)
+    }
+
+    /// Tells the card of an SA for a service; its slot, which packets and reports name (see [`crate::inline`]). Slots are places of
+    /// the table in which sessions are, too. After a reset the card is told again, from a state that is safe.
+    ///
+    /// # Errors
+    /// [`OpenError::Unsupported`] where the card does not offer the service, lacks an algorithm, or cannot build such packets;
+    /// [`OpenError::Full`]; [`OpenError::NotReady`] while the card is gone.
+    pub fn install(&self, service: Service, sa: &InlineSa) -> Result<u32, OpenError> {
+        self.shared.install(&self.name, service, sa)
+    }
+
+    /// Has the card stop with the SA in a slot, and says where the SA stands. Frames that still wait for the card with requests for it do not go out.
+    /// When the card is gone or does not answer, or the SA was recalled before, it is a state that is safe: the next number lies behind all that the card
+    /// may have used, and all numbers up to the highest that it has reported count as received. `None` for a slot without an SA.
+    ///
+    /// The slot stays taken, so that what the card has reported can be received, until [`Nic::forget`].
+    pub fn recall(&self, slot: u32) -> Option<SaState> {
+        self.shared.recall(slot)
+    }
+
+    /// Takes the SA in a slot off the card; the slot is free. What the card has reported of it and was not received is dropped. Whether there was one.
+    pub fn forget(&self, slot: u32) -> bool {
+        self.shared.forget_sa(slot)
     }
 
     /// What the driver did, over all of its queue pairs.

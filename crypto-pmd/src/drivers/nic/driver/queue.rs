@@ -300,7 +300,11 @@ impl Queue {
                 self.place.counters.tags_mended.add(u64::from(is_right));
             }
             // Nothing was written: the driver finds out what is wrong, if anything is.
-            Outcome::BadRange | Outcome::NoSession | Outcome::BadCommand | Outcome::MemoryFault => {
+            Outcome::BadRange
+            | Outcome::NoSession
+            | Outcome::BadCommand
+            | Outcome::MemoryFault
+            | Outcome::LinkDown => {
                 counters.refused.add(1);
                 self.do_here(number);
             }

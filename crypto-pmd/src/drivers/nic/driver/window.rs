@@ -40,15 +40,15 @@ struct Batch {
 }
 
 impl Batch {
-    fn empty() -> Box<Self> {
-        Box::new(Self {
+    fn empty() -> Self {
+        Self {
             jobs: JobBurst::new(),
             marks: [Mark::Issued; MAX_BURST],
             first: 0,
             gone: 0,
             issued: 0,
             has_own_words: false,
-        })
+        }
     }
 
     #[inline(always)]
@@ -61,8 +61,8 @@ impl Batch {
 /// The window.
 #[derive(Debug)]
 pub(super) struct Window {
-    active: VecDeque<Box<Batch>>,
-    free: Vec<Box<Batch>>,
+    active: VecDeque<Batch>,
+    free: Vec<Batch>,
     /// What goes with a job, by its place in the card's ring: where the card puts the result, or has the packet from, instead of the packet.
     copies: Box<[Option<Mbuf>]>,
     copied: usize,
@@ -100,7 +100,7 @@ impl Window {
     /// Takes jobs in, as many as [`Window::room`] has said; they are with the card.
     #[inline]
     pub(super) fn add(&mut self, jobs: &mut JobBurst, count: usize) {
-        let joins = |last: &Box<Batch>| count <= last.marks.len() - last.gone - last.jobs.len();
+        let joins = |last: &Batch| count <= last.marks.len() - last.gone - last.jobs.len();
         let small = count < WORTH_A_BATCH || self.free.is_empty();
         if !(small && self.active.back().is_some_and(joins)) {
             let Some(mut batch) = self.free.pop() else { return };
