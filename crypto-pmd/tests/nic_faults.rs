@@ -10,7 +10,9 @@ mod nic_common;
 
 use crypto_pmd::balance::Policy;
 use crypto_pmd::drivers::nic::{Fault, Faults, Health, Profile};
-use nic_common::{Kind, Load, Rig, Tally, small};
+use crypto_pmd::job::JobBurst;
+use crypto_pmd::{Job, Operation, Status};
+use nic_common::{Kind, Load, Rig, Tally, gcm, small};
 
 const KINDS: [Kind; 3] = [Kind::Gcm, Kind::CbcSha1, Kind::Gcm];
 
@@ -129,4 +131,25 @@ fn a_run_with_one_seed_is_the_same_to_the_last_job() {
         assert_eq!(one, other);
         assert_ne!(one.0.trace, run(&small(""), &faults, seed + 10).0.trace);
     }
+}
+
+#[test]
+fn a_card_that_was_away_while_nobody_used_it_takes_sessions_and_does_their_jobs() {
+    let mut rig = Rig::new(&small(""), &["removal@1us~10us".parse().unwrap()], false);
+    (0..20).for_each(|_| rig.advance(1000));
+    let removals = |rig: &Rig| rig.counters()[0].iter().find(|(name, _)| *name == "removal").map(|one| one.1);
+    assert_eq!((removals(&rig), rig.slots[0].card.is_present()), (Some(1), true));
+    let session = rig.open(gcm(1), Policy::default());
+    let packet = rig.pool.alloc_copy(&Kind::Gcm.frame(1, 64)).unwrap();
+    let mut jobs = JobBurst::new();
+    jobs.push(Kind::Gcm.job(packet, session, Operation::Encrypt)).unwrap();
+    let mut done = Vec::new();
+    for _ in 0..1000 {
+        rig.dispatcher.submit(&mut jobs);
+        done.extend(rig.poll());
+        rig.advance(1000);
+    }
+    assert_eq!(done.iter().map(Job::status).collect::<Vec<_>>(), [Status::Done]);
+    let by_card = rig.counters()[0].iter().find(|(name, _)| *name == "completions").map(|one| one.1);
+    assert_eq!(by_card, Some(1));
 }

@@ -218,7 +218,7 @@ REFUSALS = [
     (("--driver", "scheduler", "--children", "software,null"), "'null' for '--children <LIST>'"),
     (("--driver", "scheduler", "--children", ",".join(["software"] * 9)), "9 are listed, and a scheduler has 8 at most"),
     (("--children", "software"), "--children: only --driver scheduler has children"),
-    (("--driver", "all", "--policy", "failover"), "--policy: only --driver scheduler has children"),
+    (("--driver", "all", "--policy", "failover"), "--policy: only --driver scheduler has children and only --driver nic has cards"),
     (("--driver", "scheduler", "--policy", "random"), 'give "round-robin", "packet-size:BYTES", "queue-depth" or "failover"'),
     (("--driver", "scheduler", "--policy", "packet-size"), 'as in "packet-size:256"'),
     (("--driver", "scheduler", "--children", "software", "--level", "sse"), "--level sse needs kernels"),

@@ -237,6 +237,7 @@ impl Options {
     }
 
     fn check_built(&self) -> Result<(), Failure> {
+        self.family()?;
         self.card.check(self.wants_cards()?)?;
         self.kernels().map(drop)
     }

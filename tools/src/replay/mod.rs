@@ -18,7 +18,7 @@ pub use cards::{BySoftware, CardSummary, QueueDepth, RackSummary};
 pub use drops::SaDrops;
 pub use lineup::{Complete, CoreSummary, Feed};
 pub use options::{Direction, DriverName, Generate, IdleName, LayoutName, Options, Rate};
-pub use path::{Held, Parts, Path};
+pub use path::{Held, Parts, Path, Workers};
 pub use report::Report;
 pub use run::{Outcome, Runner};
 pub use source::{BUNDLED_CAPTURE, BUNDLED_CONFIG, Source};

@@ -271,14 +271,14 @@ impl Owners {
     }
 }
 
-/// An SA that asks for a card is refused as long as no port has one: its packets would be dropped, or worse, leave in the clear.
+/// An SA that asks for a card is refused as long as no port here is one: its packets would be dropped, or worse, leave in the clear.
 fn check_offload(config: &Config, sa: &SaConfig) -> Result<(), Failure> {
     match sa.params.offload {
         Offload::Lookaside => Ok(()),
         inline => Err(Failure::usage(config.error_at(
             sa,
             &format!(
-                "offload = \"{}\" needs a card by which packets come and go, and there is none yet; write \"lookaside\" or leave it out",
+                "offload = \"{}\" needs a card by which packets come and go, and here cards get jobs only; write \"lookaside\" or leave it out",
                 inline.name()
             ),
         ))),

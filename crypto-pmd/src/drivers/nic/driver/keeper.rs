@@ -221,6 +221,10 @@ impl Shared {
                 control.free_slot(handle);
                 return Err(OpenError::NotReady { driver: name.to_owned() });
             }
+            Answer::Unsupported if self.bus.read(registers::ADMIN_ADDRESS) == 0 => {
+                // It was away while nobody had anything to do with it, and has forgotten where to read.
+                self.begin_reset(self.shift.now());
+            }
             Answer::Full | Answer::Unsupported => {
                 control.free_slot(handle);
                 return Err(full());
