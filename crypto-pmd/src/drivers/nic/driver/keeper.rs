@@ -384,12 +384,16 @@ impl Shared {
         if !self.shift.change(from, next, from.epoch + 1) {
             return false;
         }
-        if next == Health::Resetting {
-            self.resets_in_a_row.fetch_add(1, Ordering::Relaxed);
-            self.reset_asked.store(self.clock.tick(), Ordering::Relaxed);
-            self.bus.write(registers::RESET, from.epoch + 1);
-        }
+        self.resets_in_a_row.fetch_add(1, Ordering::Relaxed);
+        self.reset_asked.store(self.clock.tick(), Ordering::Relaxed);
+        // Also a card that is given up: until it has stopped, it may write over what it has.
+        self.bus.write(registers::RESET, from.epoch + 1);
         true
+    }
+
+    /// Whether a card that was given up touches nothing any more.
+    pub(super) fn has_stopped(&self, phase: Phase) -> bool {
+        !self.bus.is_there() || self.bus.read(registers::RESETS) == phase.epoch
     }
 
     /// Looks whether a reset is over, and tells the card its sessions again; true once everything is as before.

@@ -30,7 +30,12 @@ impl Queue {
                     self.place.counters.returns.add(1);
                 }
             }
-            Health::Failed => self.park(),
+            Health::Failed => {
+                // Until then its jobs stay where they are.
+                if self.shared.has_stopped(phase) {
+                    self.park();
+                }
+            }
         }
         // What those before a reset had finished may leave all the same.
         self.is_enabled = false;
