@@ -133,7 +133,6 @@ fn a_run_with_one_seed_is_the_same_to_the_last_job() {
     }
 }
 
-<<<<<<< ours
 #[test]
 fn a_card_that_was_away_while_nobody_used_it_takes_sessions_and_does_their_jobs() {
     let mut rig = Rig::new(&small(""), &["removal@1us~10us".parse().unwrap()], false);
@@ -153,7 +152,8 @@ fn a_card_that_was_away_while_nobody_used_it_takes_sessions_and_does_their_jobs(
     assert_eq!(done.iter().map(Job::status).collect::<Vec<_>>(), [Status::Done]);
     let by_card = rig.counters()[0].iter().find(|(name, _)| *name == "completions").map(|one| one.1);
     assert_eq!(by_card, Some(1));
-=======
+}
+
 /// A card that does nothing any more, whatever is tried: it is given up, and what it had is told.
 #[test]
 fn a_card_that_hangs_again_and_again_is_given_up_and_others_do_the_work() {
@@ -169,5 +169,4 @@ fn a_card_that_hangs_again_and_again_is_given_up_and_others_do_the_work() {
         assert!(tally.indeterminate <= if profile.in_place { 6 * 64 } else { 0 }, "{tally:?}");
         assert!(tally.done + tally.indeterminate == tally.taken);
     }
->>>>>>> theirs
 }
