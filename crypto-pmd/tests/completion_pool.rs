@@ -158,6 +158,19 @@ fn what_a_driver_never_gives_back_is_counted_when_its_pool_stops_and_the_buffers
 }
 
 #[test]
+fn a_job_that_was_given_up_before_its_pool_stops_is_counted_once() {
+    let rig = Rig::new(Temper::CALM);
+    rig.gate.set_open(false);
+    let mut config = config(2);
+    config.crew.deadline_ns = 1;
+    let mut workers = WorkerPool::start(&rig.registry, &config, Order::Kept).unwrap();
+    assert_eq!(workers.submit(&mut rig.burst(0..20)), 20);
+    assert!(wait(|| workers.poll(&mut JobBurst::new()) == 0 && workers.missing() == 20));
+    assert_eq!(workers.stop().dropped, 20);
+    assert!(rig.all_home());
+}
+
+#[test]
 fn a_pool_may_be_dropped_in_the_middle_of_its_work() {
     for order in [Order::Any, Order::Kept] {
         let rig = Rig::new(Temper::MOODY);

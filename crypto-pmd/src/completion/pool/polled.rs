@@ -57,6 +57,8 @@ pub enum Order {
 pub struct WorkerPool {
     /// What gives jobs to the workers and takes results: asked once a burst.
     front: Box<dyn Crypto>,
+    /// Whether it still counts jobs that were given up among those under way.
+    counts_missing: bool,
     threads: Threads,
     dropped: Arc<AtomicU64>,
 }
@@ -91,7 +93,7 @@ impl WorkerPool {
         // Before a worker looks, or it would take its ring for finished.
         front.open();
         let threads = Threads::start(workers, &config.cores, config.idle)?;
-        Ok(Self { front, threads, dropped: Arc::default() })
+        Ok(Self { front, counts_missing: order == Order::Kept, threads, dropped: Arc::default() })
     }
 
     /// Jobs that were inside when the pool was dropped, to be read afterwards; 0 before.
@@ -114,8 +116,13 @@ impl WorkerPool {
         }
         self.threads.stop();
         while self.take_into(&mut stopped.jobs) > 0 {}
-        stopped.dropped = self.in_flight() as u64 + self.missing();
+        stopped.dropped = self.inside();
         stopped
+    }
+
+    /// Jobs that have not come out, each once.
+    fn inside(&self) -> u64 {
+        self.in_flight() as u64 + if self.counts_missing { 0 } else { self.missing() }
     }
 
     fn take_into(&mut self, jobs: &mut Vec<Job>) -> usize {
@@ -129,7 +136,7 @@ impl WorkerPool {
 impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.threads.stop();
-        self.dropped.store(self.in_flight() as u64 + self.missing(), Ordering::Relaxed);
+        self.dropped.store(self.inside(), Ordering::Relaxed);
     }
 }
 
