@@ -116,7 +116,6 @@ fn every_fault_alone_and_in_pairs_costs_what_it_must_and_no_more() {
     }
     let all = Fault::ALL.map(|fault| (fault.name(), struck[fault as usize]));
     assert!(all.iter().all(|(_, count)| *count > 0), "{all:?}");
-    eprintln!("{all:?}");
 }
 
 fn small_apart() -> Profile {

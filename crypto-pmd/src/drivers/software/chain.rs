@@ -19,6 +19,12 @@ pub(in crate::drivers) enum Chain {
     Compression(CompressionAlgorithm),
 }
 
+impl AsRef<Self> for Chain {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// A transform of a chain.
 pub(super) enum Part<'a> {
     Cipher(&'a CipherUnit),

@@ -43,12 +43,11 @@ use crate::session::SessionId;
 use crate::transform::SessionParams;
 
 use key::{KeyEngine, KeyWorkers};
-use queue::Queue;
 
 pub(super) use capabilities::capabilities;
 pub(super) use chain::Chain;
 pub(super) use delivery::deliver;
-pub(super) use queue::{Bench, LONGEST, run as run_job};
+pub(super) use queue::{Bench, LONGEST, Queue, run as run_job};
 
 /// The driver.
 #[derive(Debug)]

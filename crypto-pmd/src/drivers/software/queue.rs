@@ -23,10 +23,11 @@ pub(in crate::drivers) const LONGEST: usize = (64 << 10) + 1024;
 /// Longest result of compression; data that cannot be compressed grow a little.
 const LONGEST_RESULT: usize = LONGEST + 1024;
 
-/// Done jobs wait in the order of submission. A burst of them is the most that waits, since nothing is ever under way.
+/// Done jobs wait in the order of submission. A burst of them is the most that waits, since nothing is ever under way. Sessions are those of any
+/// driver that keeps a chain in each.
 #[derive(Debug)]
-pub(super) struct Queue {
-    sessions: View<Chain>,
+pub(in crate::drivers) struct Queue<S = Chain> {
+    sessions: View<S>,
     done: JobBurst,
     depth: usize,
     far: bool,
@@ -41,8 +42,8 @@ pub(in crate::drivers) struct Bench {
     random: Random,
 }
 
-impl Queue {
-    pub(super) fn new(sessions: View<Chain>, config: &QueuePairConfig) -> Self {
+impl<S> Queue<S> {
+    pub(in crate::drivers) fn new(sessions: View<S>, config: &QueuePairConfig) -> Self {
         Self {
             sessions,
             done: JobBurst::new(),
@@ -64,15 +65,15 @@ impl Bench {
     }
 }
 
-impl Queue {
+impl<S: AsRef<Chain>> Queue<S> {
     /// Asks for the keys of the job after the next, unless they are those of the job before it.
     #[inline(always)]
     fn fetch_keys(&self, jobs: &[Job]) {
         if let [_, next, second, ..] = jobs
             && second.session() != next.session()
-            && let Some(chain) = self.sessions.find(second.session())
+            && let Some(session) = self.sessions.find(second.session())
         {
-            chain.prefetch();
+            session.as_ref().prefetch();
         }
     }
 }
@@ -84,7 +85,7 @@ impl fmt::Debug for Bench {
     }
 }
 
-impl QueuePair for Queue {
+impl<S: AsRef<Chain> + fmt::Debug + Send + Sync> QueuePair for Queue<S> {
     fn submit(&mut self, jobs: &mut JobBurst) -> usize {
         self.sessions.refresh();
         let room = self.depth - self.done.len();
@@ -96,7 +97,7 @@ impl QueuePair for Queue {
             }
             let Some(job) = jobs.as_mut_slice().get_mut(index) else { break };
             let status = match self.sessions.find(job.session()) {
-                Some(chain) => run(chain, job, &mut self.bench),
+                Some(session) => run(session.as_ref(), job, &mut self.bench),
                 None => Status::UnknownSession,
             };
             job.set_status(status);

@@ -123,39 +123,46 @@ impl Iommu {
         }
     }
 
+    /// Where a card finds `len` bytes of packets.
+    #[inline]
+    fn packet(&self, address: u64, len: usize) -> Result<*mut u8, MemoryFault> {
+        let (window, offset) = self.translate(address, len)?;
+        // Packets are not to be written over rings.
+        match window.memory {
+            Memory::Packets(_) => Ok(window.pointer.wrapping_add(offset)),
+            Memory::Rings(_) => Err(MemoryFault),
+        }
+    }
+
     /// Whether a card may reach these bytes of packets.
     #[inline]
     pub(crate) fn check(&self, address: u64, len: usize) -> Result<(), MemoryFault> {
-        let (window, _) = self.translate(address, len)?;
-        // Packets are not to be written over rings.
-        if matches!(window.memory, Memory::Packets(_)) { Ok(()) } else { Err(MemoryFault) }
+        self.packet(address, len).map(drop)
     }
 
     /// Asks for packet bytes that will be read soon.
     #[inline]
     pub(crate) fn fetch(&self, address: u64, len: usize) {
-        if let Ok((window, offset)) = self.translate(address, len) {
-            pipeline::memory::prefetch_span(window.pointer.wrapping_add(offset), len);
+        if let Ok(start) = self.packet(address, len) {
+            pipeline::memory::prefetch_span(start, len);
         }
     }
 
     /// The card reads packet bytes.
     #[inline]
     pub(crate) fn read(&self, address: u64, to: &mut [u8]) -> Result<(), MemoryFault> {
-        self.check(address, to.len())?;
-        let (window, offset) = self.translate(address, to.len())?;
+        let start = self.packet(address, to.len())?;
         // SAFETY: the bytes lie in a live mapping, as `translate` has found; nobody else writes them meanwhile (the module's invariant).
-        unsafe { std::ptr::copy_nonoverlapping(window.pointer.add(offset), to.as_mut_ptr(), to.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(start, to.as_mut_ptr(), to.len()) };
         Ok(())
     }
 
     /// The card writes packet bytes.
     #[inline]
     pub(crate) fn write(&self, address: u64, from: &[u8]) -> Result<(), MemoryFault> {
-        self.check(address, from.len())?;
-        let (window, offset) = self.translate(address, from.len())?;
+        let start = self.packet(address, from.len())?;
         // SAFETY: as above, and nobody else reads or writes them.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), window.pointer.add(offset), from.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), start, from.len()) };
         Ok(())
     }
 }

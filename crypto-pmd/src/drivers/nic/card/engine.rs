@@ -596,6 +596,13 @@ fn take_in(queue: &CardQueue, device: &Device, flight: &mut Flight) -> Result<Mb
     flight.packet.take().ok_or(Outcome::BadCommand)
 }
 
+/// A card in which nothing turns has no power: it touches nothing any more, and does not answer.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.device.registers.set_present(false);
+    }
+}
+
 #[inline]
 fn job_of(packet: Mbuf, command: &Command, seat: Seat) -> Job {
     let (slot, generation) = split(command.session);

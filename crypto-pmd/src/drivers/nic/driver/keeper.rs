@@ -49,6 +49,12 @@ pub(super) struct CardSession {
     pub(super) chain: Chain,
 }
 
+impl AsRef<Chain> for CardSession {
+    fn as_ref(&self) -> &Chain {
+        &self.chain
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) bus: Bus,
@@ -126,7 +132,7 @@ impl Shared {
         if !bus.is_known() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no card that this driver knows"));
         }
-        // A card that polls are made to needs no interrupts.
+        // A card that is polled needs no interrupts.
         bus.write(registers::INTERRUPT_MASK, 0);
         let stride = (profile.max_packet + 320).next_multiple_of(64).clamp(512, 65_472) | 64;
         let copies = Pool::new(PoolConfig { buffers: config.copies.max(64), stride: stride.min(65_472) })?;
@@ -292,8 +298,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn collect(&self) -> usize {
-        let mut control = self.lock();
+    /// Lets go of what the card has had of queue pairs that were dropped, as far as it has seen that; how much still waits.
+    fn collect_retired(&self, control: &mut Control) -> usize {
         let phase = self.shift.now();
         control.retired.retain(|retired| {
             let seen = self.bus.read(QueueRegister::Seen.of(retired.queue));
@@ -301,9 +307,11 @@ impl Shared {
             let was_reset = phase.health == Health::Working && phase.epoch > retired.epoch;
             seen != retired.enable && seen != registers::ABSENT && !was_reset
         });
-        let waiting: usize =
-            control.retired.iter().map(|retired| retired.jobs.len() + retired.frames.len()).sum();
-        waiting + self.sessions.collect()
+        control.retired.iter().map(|retired| retired.jobs.len() + retired.frames.len()).sum()
+    }
+
+    pub(super) fn collect(&self) -> usize {
+        self.collect_retired(&mut self.lock()) + self.sessions.collect()
     }
 
     /// A free queue pair of the card, with memory.
@@ -431,6 +439,15 @@ impl Shared {
         let changed = self.shift.change(phase, Health::Working, phase.epoch);
         control.queues.iter().filter_map(|place| place.unblock.as_ref()).for_each(Unblock::signal);
         changed
+    }
+}
+
+impl Drop for Shared {
+    /// Nobody will ask any more whether the card has seen that queue pairs are gone: what it may still write over is nobody's from now on.
+    fn drop(&mut self) {
+        let mut control = self.lock();
+        self.collect_retired(&mut control);
+        control.retired.drain(..).for_each(std::mem::forget);
     }
 }
 

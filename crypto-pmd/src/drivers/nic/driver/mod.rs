@@ -10,7 +10,6 @@
 mod associations;
 mod bus;
 mod counters;
-mod host_only;
 mod keeper;
 mod port;
 mod queue;
@@ -26,6 +25,7 @@ use pipeline::Pool;
 
 use crate::capability::Capabilities;
 use crate::device::{Driver, OpenError, QueuePair, QueuePairConfig};
+use crate::drivers::software;
 use crate::inline::{InlineSa, SaState, Service};
 use crate::session::SessionId;
 use crate::transform::SessionParams;
@@ -76,7 +76,8 @@ impl Nic {
     /// No memory, or no card that it knows.
     pub fn new(card: &Card, config: NicConfig) -> io::Result<Self> {
         let profile = card.profile();
-        let mut capabilities = profile.capabilities.clone();
+        // The driver has no queue for key operations yet.
+        let mut capabilities = Capabilities { key_operations: Vec::new(), ..profile.capabilities.clone() };
         if config.paced {
             let busy = profile.busy_ns(profile.max_packet.min(1500)) as u64;
             // Jobs leave in order, so each waits for the slowest of those around it.
@@ -191,7 +192,7 @@ impl Driver for Nic {
         match Queue::new(Arc::clone(&self.shared), config) {
             Some(queue) => Box::new(queue),
             // More cores than the card has queue pairs: the driver does their work itself.
-            None => Box::new(host_only::HostOnly::new(&self.shared, config)),
+            None => Box::new(software::Queue::new(self.shared.sessions.view(), config)),
         }
     }
 }
