@@ -9,6 +9,7 @@
 
 mod associations;
 mod bus;
+mod channel;
 mod counters;
 mod keeper;
 mod port;
@@ -189,7 +190,7 @@ impl Driver for Nic {
         self.shared.map_memory(pool);
     }
     fn queue_pair(&self, config: &QueuePairConfig) -> Box<dyn QueuePair> {
-        match Queue::new(Arc::clone(&self.shared), config) {
+        match Queue::new(&self.shared, config) {
             Some(queue) => Box::new(queue),
             // More cores than the card has queue pairs: the driver does their work itself.
             None => Box::new(software::Queue::new(self.shared.sessions.view(), config)),

@@ -3,120 +3,54 @@
 //! Invariants: a job is in the window from submit to poll, and its packet is not looked at while the card may have it; the card is told of
 //! commands only after they are whole; every job that was taken leaves once.
 
-use pipeline::Mbuf;
-use pipeline::clock::Tick;
 use std::sync::Arc;
+
+use pipeline::Mbuf;
 
 use crate::device::{QueuePair, QueuePairConfig};
 use crate::drivers::nic::bus::command::{Command, Completion, Extent, Kind, Outcome};
 use crate::drivers::nic::bus::iommu::{Mapped, cells};
-use crate::drivers::nic::bus::registers::OfQueue as QueueRegister;
-use crate::drivers::nic::bus::ring::{Layout, MAX_PIECES, Rings};
+use crate::drivers::nic::bus::registers::Role;
+use crate::drivers::nic::bus::ring::{MAX_PIECES, Rings};
 use crate::drivers::sessions::View;
 use crate::drivers::software::{Bench, deliver, run_job};
 use crate::job::{Job, JobBurst, Operation, Status};
 use crate::key_op::Unblock;
 
-use super::keeper::{CardSession, Place, Shared};
-use super::state::{Health, Phase};
+use super::channel::Channel;
+use super::keeper::{CardSession, Shared};
+use super::state::Health;
 use super::window::Window;
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    pub(super) shared: Arc<Shared>,
+    pub(super) channel: Channel,
     sessions: View<CardSession>,
-    pub(super) place: Place,
-    pub(super) layout: Layout,
     pub(super) window: Window,
     depth: usize,
-    burst: usize,
-    /// Completions that were read, and how many the card was told of.
-    pub(super) read: u32,
-    read_told: u32,
-    bells: u32,
-    /// What this queue pair goes by.
-    pub(super) phase: Phase,
-    /// The card has rings of this phase.
-    pub(super) is_enabled: bool,
-    /// The card had rings that were not looked through since.
-    pub(super) had_rings: bool,
-    mapped: Mapped,
     bench: Bench,
-    /// Since when nothing came back.
-    pub(super) quiet_since: Option<Tick>,
-    pub(super) was_nudged: bool,
-    pub(super) quarter: Tick,
-    pub(super) watchdog: Tick,
-    pub(super) patience: Tick,
-    /// Since when jobs wait for a card that is gone.
-    pub(super) parked_at: Option<Tick>,
     pub(super) is_leaving: bool,
 }
 
 impl Queue {
     /// `None` when the card has no queue pair left, or the system no memory.
-    pub(super) fn new(shared: Arc<Shared>, config: &QueuePairConfig) -> Option<Self> {
-        let place = shared.take_queue()?;
-        let layout = Layout::new(shared.profile.ring_depth);
-        let (clock, ticks) = (&shared.clock, |time: std::time::Duration| time.as_nanos() as u64);
-        let watchdog = clock.ticks(ticks(shared.config.watchdog));
-        let mut queue = Self {
+    pub(super) fn new(shared: &Arc<Shared>, config: &QueuePairConfig) -> Option<Self> {
+        let channel = Channel::new(shared, Role::Crypt)?;
+        let places = channel.layout.depth();
+        Some(Self {
             sessions: shared.sessions.view(),
-            window: Window::new(layout.depth()),
-            depth: config.depth.clamp(1, layout.depth()),
-            burst: shared.profile.burst,
-            layout,
-            read: 0,
-            read_told: 0,
-            bells: 0,
-            phase: shared.shift.now(),
-            is_enabled: false,
-            had_rings: false,
-            mapped: Mapped::default(),
+            window: Window::new(places),
+            depth: config.depth.clamp(1, places),
             bench: Bench::new(),
-            quiet_since: None,
-            was_nudged: false,
-            quarter: watchdog / 4,
-            watchdog,
-            patience: clock.ticks(ticks(shared.config.patience)),
-            parked_at: None,
             is_leaving: false,
-            place,
-            shared,
-        };
-        if queue.phase.health == Health::Working {
-            queue.enable();
-        }
-        Some(queue)
-    }
-
-    pub(super) fn rings(&self) -> Option<Rings<'_>> {
-        Rings::over(cells(&self.place.words), self.layout)
-    }
-
-    /// Gives the card clean rings, with what is still to be done of the window.
-    pub(super) fn enable(&mut self) -> bool {
-        if let Some(rings) = self.rings() {
-            rings.clear(self.window.head);
-        }
-        (self.read, self.read_told) = (0, 0);
-        self.is_enabled = self.shared.enable(&self.place, self.window.head);
-        self.had_rings |= self.is_enabled;
-        self.is_enabled
-    }
-
-    /// Tells the card of the commands before this number.
-    pub(super) fn ring_doorbell(&mut self, tail: u32) {
-        self.bells = self.bells.wrapping_add(1);
-        let value = u64::from(tail) | u64::from(self.bells) << 32;
-        self.shared.bus.write(QueueRegister::Tail.of(self.place.number), value);
-        self.place.counters.doorbells.add(1);
+            channel,
+        })
     }
 
     /// Writes the commands of the first `count` jobs; a bit for each that is in some way out of the ordinary, and has none yet.
     #[inline]
     fn write_plain(&mut self, jobs: &[Job], first: u32) -> u64 {
-        let Self { sessions, shared, place, layout, mapped, phase, .. } = self;
+        let Self { sessions, channel: Channel { shared, place, layout, mapped, phase, .. }, .. } = self;
         let Some(rings) = Rings::over(cells(&place.words), *layout) else { return u64::MAX };
         let profile = &shared.profile;
         let (longest, mask) = (profile.max_packet, profile.alignment as u64 - 1);
@@ -164,10 +98,10 @@ impl Queue {
         };
         if !written {
             // The card is to see nothing in its place.
-            if let Some(rings) = self.rings() {
+            if let Some(rings) = self.channel.rings() {
                 rings.write_command(number, [0; 8]);
             }
-            self.place.counters.by_host.add(1);
+            self.channel.place.counters.by_host.add(1);
             self.do_here(number);
         }
     }
@@ -186,7 +120,7 @@ impl Queue {
 
     /// Writes the command of a job in the window, with a copy of its packet where the card needs one; false when it is nothing for the card.
     pub(super) fn write(&mut self, number: u32, handle: u32) -> bool {
-        let profile = &self.shared.profile;
+        let profile = &self.channel.shared.profile;
         let (in_place, alignment, segments) = (profile.in_place, profile.alignment, profile.segments);
         let Some(job) = self.window.job(number) else { return false };
         let len = job.source().packet_len();
@@ -194,16 +128,16 @@ impl Queue {
         if !fits {
             return false;
         }
-        let mut mapped = self.mapped;
+        let mut mapped = self.channel.mapped;
         let mut find = |bytes: &[u8]| -> Option<u64> {
             if mapped.address_of(bytes).is_none() {
-                mapped = self.shared.bus.iommu().find(bytes)?;
+                mapped = self.channel.shared.bus.iommu().find(bytes)?;
             }
             mapped.address_of(bytes).filter(|address| *address as usize & (alignment - 1) == 0)
         };
-        let rings = Rings::over(cells(&self.place.words), self.layout);
+        let rings = Rings::over(cells(&self.channel.place.words), self.channel.layout);
         let Some(rings) = rings else { return false };
-        let place = number as usize & (self.layout.depth() - 1);
+        let place = self.channel.index(number);
         let mut extent = |packet: &Mbuf, destination: bool| -> Option<Extent> {
             let count = packet.segment_count();
             if count > segments.min(MAX_PIECES) {
@@ -237,10 +171,10 @@ impl Queue {
                 (source, Extent::default(), Some(copy))
             }
         };
-        let command = command_of(job, handle, number, self.phase.epoch, source, destination);
+        let command = command_of(job, handle, number, self.channel.phase.epoch, source, destination);
         rings.write_command(number, command.to_words());
         if let Some(copy) = copy {
-            self.place.counters.copied.add(1);
+            self.channel.place.counters.copied.add(1);
             self.window.set_copy(number, copy);
         }
         true
@@ -248,20 +182,18 @@ impl Queue {
 
     /// A packet of the driver's own of so many bytes.
     fn empty_copy(&self, len: usize) -> Option<Mbuf> {
-        let mut copy = self.shared.copies.alloc()?;
+        let mut copy = self.channel.shared.copies.alloc()?;
         copy.append(len)?;
         Some(copy)
     }
 
-    /// Reads what the card has completed; how many words that were.
+    /// Reads what the card has completed.
     #[inline]
-    pub(super) fn read_completions(&mut self) -> usize {
-        let before = self.read;
-        let epoch = self.phase.epoch as u8;
-        while let Some(word) = self.rings().and_then(|rings| rings.completion(self.read)) {
-            self.read = self.read.wrapping_add(1);
+    pub(super) fn read_completions(&mut self) {
+        let epoch = self.channel.phase.epoch as u8;
+        while let Some(word) = self.channel.next_completion() {
             let Some(completion) = Completion::from_word(word).filter(|one| one.epoch == epoch) else {
-                self.place.counters.stale.add(1);
+                self.channel.place.counters.stale.add(1);
                 continue;
             };
             let Completion { outcome, sequence, .. } = completion;
@@ -269,17 +201,12 @@ impl Queue {
                 self.complete_other(sequence, outcome);
             }
         }
-        let told = self.read.wrapping_sub(self.read_told) as usize;
-        if told >= self.layout.depth() / 2 {
-            self.read_told = self.read;
-            self.shared.bus.write(QueueRegister::Read.of(self.place.number), self.read.into());
-        }
-        self.read.wrapping_sub(before) as usize
+        self.channel.tell_read();
     }
 
     #[cold]
     fn complete_other(&mut self, number: u32, outcome: Outcome) {
-        let counters = &self.place.counters;
+        let counters = &self.channel.place.counters;
         if !self.window.is_issued(number) {
             // Twice, or from before a reset: it belongs to nothing.
             return counters.stale.add(1);
@@ -291,13 +218,13 @@ impl Queue {
                 let status = deliver(job, copy.data());
                 self.window.finish(number, status);
             }
-            Outcome::IntegrityFailed if !self.shared.profile.doubtful_tags => {
+            Outcome::IntegrityFailed if !self.channel.shared.profile.doubtful_tags => {
                 self.window.finish(number, Status::IntegrityFailed);
             }
             Outcome::IntegrityFailed => {
                 self.do_here(number);
                 let is_right = self.window.job(number).is_some_and(|job| job.status() == Status::Done);
-                self.place.counters.tags_mended.add(u64::from(is_right));
+                self.channel.place.counters.tags_mended.add(u64::from(is_right));
             }
             // Nothing was written: the driver finds out what is wrong, if anything is.
             Outcome::BadRange
@@ -381,17 +308,17 @@ impl QueuePair for Queue {
         // A card takes so many at once.
         let mut rung = 0;
         while rung < count {
-            rung = count.min(rung + self.burst);
-            self.ring_doorbell(first.wrapping_add(rung as u32));
+            rung = count.min(rung + self.channel.shared.profile.burst);
+            self.channel.ring_doorbell(first.wrapping_add(rung as u32));
         }
-        self.place.counters.submitted.add(count as u64);
+        self.channel.place.counters.submitted.add(count as u64);
         count
     }
 
     fn poll(&mut self, done: &mut JobBurst) -> usize {
         self.sessions.refresh();
         if self.window.len() == 0 {
-            self.quiet_since = None;
+            self.channel.is_moving();
             // So that a card that was reset, or is back, is told so.
             self.is_ready();
             return 0;
@@ -401,23 +328,23 @@ impl QueuePair for Queue {
             self.read_completions();
         }
         let released = self.window.release(done);
-        self.place.counters.finished.add(released as u64);
-        self.place.counters.polls.add(1);
-        self.place.counters.depth_sum.add(inside as u64);
+        self.channel.place.counters.finished.add(released as u64);
+        self.channel.place.counters.polls.add(1);
+        self.channel.place.counters.depth_sum.add(inside as u64);
         if self.window.head == before {
-            self.watch();
+            self.channel.watch(self.window.tail);
         } else {
-            self.is_moving();
+            self.channel.has_worked();
         }
         released
     }
 
     fn set_unblock(&mut self, unblock: Unblock) {
-        self.shared.set_unblock(self.place.number, unblock);
+        self.channel.shared.set_unblock(self.channel.place.number, unblock);
     }
 
     fn is_blocked(&self) -> bool {
-        self.phase.health != Health::Working || self.shared.shift.now() != self.phase
+        self.channel.phase.health != Health::Working || self.channel.shared.shift.now() != self.channel.phase
     }
 
     fn leave(&mut self) {
@@ -432,6 +359,6 @@ impl QueuePair for Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         let jobs = self.window.take_all();
-        self.shared.return_queue(self.place.number, jobs);
+        self.channel.shared.return_queue(self.channel.place.number, jobs);
     }
 }

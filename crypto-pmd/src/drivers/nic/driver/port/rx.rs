@@ -66,8 +66,8 @@ pub struct NicRx {
 
 impl NicRx {
     pub(super) fn new(queue: PortQueue, pool: Pool, is_ethernet: bool) -> Self {
-        let depth = queue.layout.depth();
-        let now = queue.shared.clock.tick();
+        let depth = queue.channel.layout.depth();
+        let now = queue.channel.shared.clock.tick();
         let mut rx = Self {
             queue,
             pool,
@@ -80,7 +80,7 @@ impl NicRx {
             alive_at: now,
             looked_at: now,
         };
-        if rx.queue.is_enabled {
+        if rx.queue.channel.is_enabled {
             rx.post();
         }
         rx
@@ -97,13 +97,13 @@ impl NicRx {
             let Some(address) = address else { break };
             let command = Command {
                 kind: Kind::Receive,
-                epoch: queue.phase.epoch as u8,
+                epoch: queue.channel.phase.epoch as u8,
                 sequence: queue.tail,
                 source: Extent { address, len: buffer.packet_len() as u32, pieces: 1 },
                 link_len: if self.is_ethernet { ETHERNET } else { 0 },
                 ..Command::NOTHING
             };
-            if let Some(rings) = queue.rings() {
+            if let Some(rings) = queue.channel.rings() {
                 rings.write_command(queue.tail, command.to_words());
             }
             queue.add(buffer, 0);
@@ -121,14 +121,14 @@ impl NicRx {
             && let Some(number) = self.queue.completed(complete as u32)
         {
             if let Some(report) = let_in(&self.queue.receipt(number)) {
-                self.queue.shared.on_cards.raise(report.handle, report.number);
+                self.queue.channel.shared.on_cards.raise(report.handle, report.number);
             }
             complete += 1;
         }
         // Whoever tells a card its SAs again after a reset has changed the phase first and reads the numbers then: either that is seen here, or
         // what was raised is seen there. Seen here, these frames are sorted like all that lay unread.
         fence(Ordering::SeqCst);
-        if self.queue.shared.shift.now() != self.queue.phase {
+        if self.queue.channel.shared.shift.now() != self.queue.channel.phase {
             return 0;
         }
         for _ in 0..complete {
@@ -144,14 +144,14 @@ impl NicRx {
     /// Makes a frame of a buffer; `None` when it is dropped, or was none.
     fn finish(&mut self, mut buffer: Mbuf, outcome: Outcome, receipt: Receipt) -> Option<Mbuf> {
         if outcome != Outcome::Done {
-            self.queue.place.counters.refused.add(1);
+            self.queue.channel.place.counters.refused.add(1);
             self.take_back(buffer);
             return None;
         }
         self.received += 1;
         buffer.truncate(receipt.len as usize);
         if let Some(Report { service, outcome, handle, esn_high, .. }) = receipt.report {
-            if !self.queue.shared.on_cards.is_of(handle, service) {
+            if !self.queue.channel.shared.on_cards.is_of(handle, service) {
                 self.drops.add(RxDrop::StaleReport, 1);
                 return None;
             }
@@ -170,12 +170,12 @@ impl NicRx {
     /// The card is as new. What it had delivered and nobody had read is sorted out; its buffers go to it again.
     #[cold]
     fn come_back(&mut self) -> bool {
-        let phase = self.queue.shared.shift.now();
+        let phase = self.queue.channel.shared.shift.now();
         if phase.health != Health::Working {
             return false;
         }
         // Of a queue pair that slept through a reset nothing is known but that its frames are old.
-        let is_next = phase.epoch == self.queue.phase.epoch + 1;
+        let is_next = phase.epoch == self.queue.channel.phase.epoch + 1;
         let mut sorted_out = Vec::with_capacity(self.queue.len());
         self.queue.sort(|_, sorted| sorted_out.push(sorted));
         for sorted in sorted_out {
@@ -183,7 +183,13 @@ impl NicRx {
                 Sorted::Completed(buffer, outcome, number) => {
                     let receipt = self.queue.receipt(number);
                     let may_come_again = let_in(&receipt).is_some_and(|report| {
-                        !is_next || !self.queue.shared.on_cards.is_below_floor(report.handle, report.number)
+                        !is_next
+                            || !self
+                                .queue
+                                .channel
+                                .shared
+                                .on_cards
+                                .is_below_floor(report.handle, report.number)
                     });
                     if may_come_again && outcome == Outcome::Done {
                         self.received += 1;
@@ -196,8 +202,8 @@ impl NicRx {
                 Sorted::Begun(buffer) | Sorted::Waiting(buffer, _) => self.take_back(buffer),
             }
         }
-        self.queue.begin_anew(phase);
-        let now = self.queue.shared.clock.tick();
+        self.queue.channel.begin_anew(phase);
+        let now = self.queue.channel.shared.clock.tick();
         (self.alive_at, self.looked_at) = (now, now);
         if !self.queue.enable() {
             return false;
@@ -208,26 +214,26 @@ impl NicRx {
 
     /// Nothing came. That is nothing wrong, unless the card does not take buffers, or has skipped one, or is not there, or stands still.
     fn watch(&mut self) {
-        let taken = self.queue.rings().map_or(self.queue.tail, |rings| rings.begun());
+        let taken = self.queue.channel.rings().map_or(self.queue.tail, |rings| rings.begun());
         if taken != self.queue.tail || self.queue.has_gap() {
             return self.queue.watch();
         }
-        self.queue.is_moving();
+        self.queue.channel.is_moving();
         let queue = &self.queue;
-        let now = queue.shared.clock.tick();
-        if now.saturating_sub(self.looked_at) < queue.quarter {
+        let now = queue.channel.shared.clock.tick();
+        if now.saturating_sub(self.looked_at) < queue.channel.quarter {
             return;
         }
         self.looked_at = now;
-        let phase = queue.shared.shift.now();
-        if phase.health != Health::Working || queue.is_lost(phase) {
+        let phase = queue.channel.shared.shift.now();
+        if phase.health != Health::Working || queue.channel.is_lost(phase) {
             return;
         }
-        let heartbeat = queue.shared.bus.read(registers::HEARTBEAT);
+        let heartbeat = queue.channel.shared.bus.read(registers::HEARTBEAT);
         if heartbeat != self.heartbeat {
             (self.heartbeat, self.alive_at) = (heartbeat, now);
-        } else if now.saturating_sub(self.alive_at) >= queue.watchdog && queue.shared.begin_reset(phase) {
-            queue.place.counters.watchdog_resets.add(1);
+        } else if now.saturating_sub(self.alive_at) >= queue.channel.watchdog {
+            queue.channel.reset(phase);
         }
     }
 }
@@ -251,7 +257,7 @@ impl PortQueue {
     }
 
     fn receipt(&self, number: u32) -> Receipt {
-        let words = self.rings().map(|rings| rings.read_receipt(self.index(number)));
+        let words = self.channel.rings().map(|rings| rings.read_receipt(self.channel.index(number)));
         Receipt::from_words(words.unwrap_or_default())
     }
 }
@@ -273,7 +279,7 @@ impl RxPort for NicRx {
         if is_ready && self.ready.is_empty() {
             let left = limit - (burst.len() - before);
             if self.gather(burst, left) > 0 {
-                self.queue.has_worked();
+                self.queue.channel.has_worked();
             } else if left > 0 {
                 self.watch();
             }

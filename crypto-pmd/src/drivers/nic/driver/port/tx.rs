@@ -76,7 +76,12 @@ pub struct NicTx {
 
 impl NicTx {
     pub(super) fn new(queue: PortQueue) -> Self {
-        Self { again: Vec::with_capacity(queue.layout.depth()), queue, drops: Tally::default(), sent: 0 }
+        Self {
+            again: Vec::with_capacity(queue.channel.layout.depth()),
+            queue,
+            drops: Tally::default(),
+            sent: 0,
+        }
     }
 
     /// Frames that the card has.
@@ -114,14 +119,14 @@ impl NicTx {
         }
         let handle = match request {
             Some(TxOffload { service, slot, .. }) => {
-                let handle = queue.shared.on_cards.sending(slot, service);
+                let handle = queue.channel.shared.on_cards.sending(slot, service);
                 let is_same = |handle: &u32| before.is_none_or(|before| before == *handle);
                 Some(handle.filter(is_same).ok_or(TxDrop::NoSa)?)
             }
             None => None,
         };
         let len = packet.packet_len();
-        if len == 0 || len > queue.shared.profile.max_packet {
+        if len == 0 || len > queue.channel.shared.profile.max_packet {
             return Err(TxDrop::BadLength);
         }
         let (packet, source) = match queue.extent(&packet) {
@@ -135,7 +140,7 @@ impl NicTx {
         let esn_high = request.map_or(0, |request| request.esn_high);
         let command = Command {
             kind: Kind::Transmit,
-            epoch: queue.phase.epoch as u8,
+            epoch: queue.channel.phase.epoch as u8,
             sequence: queue.tail,
             session: handle.unwrap_or(0),
             esn_high,
@@ -146,9 +151,9 @@ impl NicTx {
         };
         // Counted before the card can see it.
         if let (Some(handle), Some(Service::Protocol)) = (handle, request.map(|request| request.service)) {
-            queue.shared.on_cards.count_handed(handle);
+            queue.channel.shared.on_cards.count_handed(handle);
         }
-        if let Some(rings) = queue.rings() {
+        if let Some(rings) = queue.channel.rings() {
             rings.write_command(queue.tail, command.to_words());
         }
         queue.add(packet, handle.unwrap_or(0));
@@ -167,14 +172,14 @@ impl NicTx {
 
     #[cold]
     fn come_back(&mut self) -> bool {
-        let phase = self.queue.shared.shift.now();
+        let phase = self.queue.channel.shared.shift.now();
         if phase.health != Health::Working {
             return false;
         }
         self.sort();
-        self.queue.begin_anew(phase);
+        self.queue.channel.begin_anew(phase);
         let mut again = std::mem::take(&mut self.again);
-        self.queue.place.counters.redriven.add(again.len() as u64);
+        self.queue.channel.place.counters.redriven.add(again.len() as u64);
         again.drain(..).for_each(|(frame, handle)| self.take(frame, Some(handle)));
         self.again = again;
         if !self.queue.enable() {
@@ -189,7 +194,7 @@ impl NicTx {
     /// There is no card: frames are dropped at the edge. What a card that is there and does not answer has, stays with it.
     #[cold]
     fn give_up(&mut self, burst: &mut Burst<Mbuf>) -> usize {
-        if self.queue.shared.health() == Health::Gone {
+        if self.queue.channel.shared.health() == Health::Gone {
             self.sort();
             self.drops.add(TxDrop::Gone, self.again.len() as u64);
             self.again.clear();
@@ -219,12 +224,12 @@ impl PortQueue {
     /// The same frame in a buffer that the card reaches.
     #[cold]
     fn copy_of(&self, packet: &Mbuf) -> Option<Mbuf> {
-        let mut copy = self.shared.copies.alloc()?;
+        let mut copy = self.channel.shared.copies.alloc()?;
         let to = copy.append(packet.packet_len())?;
         packet.copy_out(0, to).then_some(())?;
         copy.set_l2_len(packet.l2_len() as u8);
         copy.set_offload(packet.offload());
-        self.place.counters.copied.add(1);
+        self.channel.place.counters.copied.add(1);
         Some(copy)
     }
 }
@@ -238,23 +243,23 @@ impl TxPort for NicTx {
             Way::Gone => return self.give_up(burst),
         };
         if moved {
-            self.queue.has_worked();
+            self.queue.channel.has_worked();
         } else if self.queue.len() > 0 {
             self.queue.watch();
         } else {
-            self.queue.is_moving();
+            self.queue.channel.is_moving();
         }
         let count = self.queue.room().min(burst.len());
-        let (before, mut left) = (self.queue.tail, self.queue.shared.profile.burst);
+        let (before, mut left) = (self.queue.tail, self.queue.channel.shared.profile.burst);
         for packet in burst.drain_front(count) {
             self.take(packet, None);
             left -= 1;
             if left == 0 {
                 self.queue.ring_doorbell();
-                left = self.queue.shared.profile.burst;
+                left = self.queue.channel.shared.profile.burst;
             }
         }
-        if self.queue.tail != before && left < self.queue.shared.profile.burst {
+        if self.queue.tail != before && left < self.queue.channel.shared.profile.burst {
             self.queue.ring_doorbell();
         }
         count
